@@ -1,0 +1,92 @@
+"""How a command tells its story on stderr: progress bars on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from mlops_deploy.ports import Story
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+@contextmanager
+def story() -> Iterator[Story]:
+    """A story for one command: live with rate and ETA on a terminal, lines otherwise."""
+    if sys.stderr.isatty():
+        with _terminal() as progress:
+            yield TerminalStory(progress)
+    else:
+        yield PlainStory()
+
+
+class PlainStory:
+    """Facts as lines; progress as a line every ten seconds, so that a CI log shows that work goes on."""
+
+    EVERY = 10.0
+
+    def __init__(self) -> None:
+        self._started = self._told = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Write one line."""
+        click.echo(text, err=True)
+
+    def warn(self, text: str) -> None:
+        """Write one line that says it is a warning."""
+        click.echo(f"warning: {text}", err=True)
+
+    def progress(self, label: str, done: int, total: int) -> None:
+        """Write a line when ten seconds have passed since the last."""
+        now = time.monotonic()
+        if now - self._told >= self.EVERY:
+            self._told = now
+            rate = done / (now - self._started) / 1e6
+            self.say(f"{label}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB, {rate:,.0f} MB/s")
+
+
+class TerminalStory:
+    """Facts above a live bar with rate and time left."""
+
+    def __init__(self, progress: "Progress") -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def say(self, text: str) -> None:
+        """Print above the bar."""
+        self._progress.console.print(text, markup=False, highlight=False)
+
+    def warn(self, text: str) -> None:
+        """Print above the bar, marked."""
+        self._progress.console.print(f"warning: {text}", markup=False, highlight=False, style="yellow")
+
+    def progress(self, label: str, done: int, total: int) -> None:
+        """Move the bar named `label`."""
+        if label not in self._tasks:
+            self._tasks[label] = self._progress.add_task(label, total=total)
+        self._progress.update(self._tasks[label], completed=done, total=total)
+
+
+def _terminal() -> "Progress":
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=Console(stderr=True), transient=True)

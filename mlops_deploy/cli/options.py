@@ -1,0 +1,35 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+CONFIG_FILE = "mlops.yml"
+
+
+def config_file(command: Command) -> Command:
+    """`-f FILE` and `-e ENV`: which configuration, and which overlay of it."""
+    overlay = click.option("-e", "--env", "environment", metavar="ENV", help="Lay mlops.ENV.yml over the file.")
+    path = Path(CONFIG_FILE)
+    file = click.option(
+        "-f", "--file", type=click.Path(path_type=Path), default=path, show_default=True, help="The configuration."
+    )
+    return file(overlay(command))
+
+
+def output(command: Command) -> Command:
+    """`--output text|json`: what goes to stdout."""
+    return click.option(
+        "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of the result."
+    )(command)
+
+
+def image_ref(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Click callback: refuse what is no image reference before any work starts."""
+    from mlops_deploy.spec.refs import ImageRef
+
+    return None if value is None else str(ImageRef.parse(value))

@@ -1,0 +1,55 @@
+"""The one error family. Each class is one exit code; the CLI's boundary is the only place that prints them.
+
+DeployError                  1    unexpected, or local I/O; nothing exposed
+├── UnusableInputError       2    usage, configuration, a model or file that cannot be used
+│   └── ConfigError          2    mistakes in a configuration file, each with its position
+├── UnreachableError         8    engine, registry or target does not answer; a retry makes sense
+├── ContentMismatchError    12    content does not verify
+└── InterruptedByUserError 130    Ctrl-C or SIGTERM
+"""
+
+from collections.abc import Sequence
+
+
+class DeployError(Exception):
+    """Something a user can read and act on: a message, and a hint that names the next step.
+
+    Messages are lower case, without a full stop, with names in back-ticks. `detail` holds lines that explain more
+    (the output of a failed tool, say).
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None, detail: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.detail = tuple(detail)
+
+
+class UnusableInputError(DeployError):
+    """What was given cannot be used: an option, a file, a model, a reference."""
+
+    exit_code = 2
+
+
+class ConfigError(UnusableInputError):
+    """Every mistake of one configuration file; `detail` holds the rendered issues, ready to print."""
+
+
+class UnreachableError(DeployError):
+    """An engine, a registry or a target does not answer."""
+
+    exit_code = 8
+
+
+class ContentMismatchError(DeployError):
+    """Content is not what its digest, size or name says; `detail` lists every mismatch."""
+
+    exit_code = 12
+
+
+class InterruptedByUserError(DeployError):
+    """The user, or the system, asked to stop; nothing half-written was left."""
+
+    exit_code = 130

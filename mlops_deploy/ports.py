@@ -1,0 +1,91 @@
+"""The seams to the outside world: what the façade asks of adapters. Protocols only."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from mlops_deploy.spec.refs import Digest
+
+
+class Story(Protocol):
+    """Who listens to long work. The library never prints; the CLI shows this on stderr."""
+
+    def say(self, text: str) -> None:
+        """Tell one fact, as a sentence without a full stop."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Tell what the user should know although the work goes on."""
+        ...
+
+    def progress(self, label: str, done: int, total: int) -> None:
+        """Tell how many bytes of `total` are done; cheap enough to be called for every block."""
+        ...
+
+
+class Completed(Protocol):
+    """What a finished program left."""
+
+    @property
+    def code(self) -> int:
+        """The exit code; negative for a signal."""
+        ...
+
+    @property
+    def out(self) -> str:
+        """Standard output, decoded."""
+        ...
+
+    @property
+    def err(self) -> str:
+        """Standard error, decoded."""
+        ...
+
+
+class Runner(Protocol):
+    """Runs programs; argv is never given to a shell."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: Iterable[bytes] | None = None,
+        timeout: float | None = None,
+        on_line: "LineSink | None" = None,
+    ) -> Completed:
+        """Run to the end and return what it left, whatever the exit code.
+
+        `env` replaces the environment; `timeout` is in seconds; `on_line` gets stderr's lines as they come.
+        Raises `UnreachableError` when the program does not exist or the time is over.
+        """
+        ...
+
+
+class LineSink(Protocol):
+    """Takes one line of a running program."""
+
+    def __call__(self, line: str, /) -> None:
+        """Take a line without its end."""
+        ...
+
+
+class Engine(Protocol):
+    """A container engine that can take a carrier."""
+
+    def ping(self) -> bool:
+        """Whether an engine answers; never raises for an absent one."""
+        ...
+
+    def config_digest(self, ref: str) -> Digest | None:
+        """The config digest of the image that `ref` names there, None when it names none."""
+        ...
+
+    def load(self, archive: Iterable[bytes]) -> None:
+        """Feed a docker archive while it is being made; raise `DeployError` when the engine does not take it."""
+        ...
+
+    def tag(self, source: str, target: str) -> None:
+        """Give the image `source` a further name `NAME:TAG`."""
+        ...

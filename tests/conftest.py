@@ -1,0 +1,62 @@
+"""What every test may use: engines that are there or counted as absent, and goldens that can be refreshed."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+REQUIRED = {name for name in os.environ.get("MLOPS_DEPLOY_REQUIRE", "").split(",") if name}
+ABSENT = pytest.StashKey[dict[str, int]]()
+
+
+def _docker_answers() -> bool:
+    if shutil.which("docker") is None:
+        return False
+    try:
+        return subprocess.run(["docker", "info"], capture_output=True, timeout=20, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+ENGINES: dict[str, Callable[[], bool]] = {"docker": _docker_answers}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write golden files instead of comparing with them")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip, and count, what needs an engine that does not answer; fail instead where it is required."""
+    absent = config.stash.setdefault(ABSENT, {})
+    for name, answers in ENGINES.items():
+        needing = [item for item in items if item.get_closest_marker(name)]
+        if not needing or answers():
+            continue
+        if name in REQUIRED:
+            pytest.exit(f"MLOPS_DEPLOY_REQUIRE names `{name}`, but no {name} engine answers", returncode=3)
+        absent[name] = len(needing)
+        for item in needing:
+            item.add_marker(pytest.mark.skip(reason=f"no {name} engine answers"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for name, count in config.stash.get(ABSENT, {}).items():
+        terminalreporter.write_line(f"{count} tests skipped: no {name} engine answers (`scripts/engine.sh` starts one)")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare text with `golden/NAME` beside the test, or write it with `--update-golden`."""
+
+    def compare(name: str, text: str) -> None:
+        path = Path(request.path).parent / "golden" / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.exists(), f"{path} is missing: run pytest --update-golden and review the file"
+        assert text == path.read_text(encoding="utf-8")
+
+    return compare
