@@ -1,0 +1,175 @@
+"""One service as one stand-alone Compose file: a bootstrap that ends, a server that starts when the model is there."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.render.health import golden_lines, rhythm
+from mlops_deploy.render.layout import Document, Value, lay_out
+from mlops_deploy.spec.deploy import DeploySpec, Resources
+from mlops_deploy.spec.rendered import CarrierRef, JobImage, Rendered, ServerRun
+
+TEMPLATE: Final = "compose/compose.yml.j2"
+VOLUME: Final = "/model"
+"""Where both containers see the models: a folder of the carrier, so that a new volume takes its owner."""
+
+BOOTSTRAP_USER: Final = "65532:65532"
+"""The owner of a new volume: whoever else the server runs as, this user can write there."""
+
+LOOPBACK: Final = "127.0.0.1"
+BOOTSTRAP_MEMORY: Final = 256 << 20
+BOOTSTRAP_PIDS: Final = 64
+SERVER_PIDS: Final = 1024
+
+LONGEST_VARIABLE: Final = 131_071
+"""Bytes of `NAME=value` that Linux passes to a process; a longer one would keep the container from starting."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}")
+_UNITS = ((1 << 30, "g"), (1 << 20, "m"), (1 << 10, "k"), (1, "b"))
+
+
+def render_compose(spec: DeploySpec, carrier: CarrierRef, server: ServerRun) -> Rendered:
+    """Write the file that plain `docker compose up --wait` runs.
+
+    Raises `UnusableInputError` for a variable that no container can be given.
+    """
+    text = lay_out(TEMPLATE, document(spec, carrier, server))
+    return Rendered(target="docker", project=spec.project, text=text)
+
+
+def document(spec: DeploySpec, carrier: CarrierRef, server: ServerRun) -> Document:
+    """The Compose file as data: what the text must say, before Compose's own quoting of `$`."""
+    labels = _labels(spec)
+    with_content = labels | {"io.mlops-deploy.content": carrier.content_id.hex}
+    return {
+        "name": spec.project,
+        "services": {
+            "bootstrap": _bootstrap(carrier) | {"labels": with_content},
+            "server": _server(spec, carrier, server) | {"labels": with_content},
+        },
+        "volumes": {"models": {"name": f"{spec.project}-models", "labels": labels}},
+    }
+
+
+def _bootstrap(carrier: CarrierRef) -> Document:
+    return {
+        **_image(carrier.image),
+        **_hardened(BOOTSTRAP_USER),
+        "network_mode": "none",
+        "environment": {"MODEL_ID": carrier.content_id.hex},
+        "volumes": [{"type": "volume", "source": "models", "target": VOLUME}],
+        "deploy": {"resources": {"limits": {"memory": _bytes(BOOTSTRAP_MEMORY), "pids": BOOTSTRAP_PIDS}}},
+        "restart": "no",
+        "logging": _logging(),
+    }
+
+
+def _server(spec: DeploySpec, carrier: CarrierRef, server: ServerRun) -> Document:
+    return {
+        **_image(server.image),
+        **({"command": list(server.command)} if server.command else {}),
+        **_hardened(spec.user or server.user),
+        "depends_on": {"bootstrap": {"condition": "service_completed_successfully"}},
+        "environment": _environment(spec, carrier, server),
+        "ports": [f"{LOOPBACK}:{spec.port}:{server.port}"],
+        "volumes": [_read_only_volume()],
+        "healthcheck": _healthcheck(server.ready, spec.ready.deadline),
+        "deploy": {"resources": {"limits": _limits(spec.resources)}},
+        "restart": "unless-stopped",
+        "stop_grace_period": _seconds(spec.release.drain),
+        "logging": _logging(),
+    }
+
+
+def _image(image: JobImage) -> Document:
+    return {"image": image.ref, "pull_policy": "never" if image.local else "missing"}
+
+
+def _hardened(user: str) -> Document:
+    return {
+        "user": user,
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "tmpfs": ["/tmp"],  # noqa: S108 - a folder inside the container
+    }
+
+
+def _read_only_volume() -> Document:
+    return {"type": "volume", "source": "models", "target": VOLUME, "read_only": True, "volume": {"nocopy": True}}
+
+
+def _environment(spec: DeploySpec, carrier: CarrierRef, server: ServerRun) -> Document:
+    ours = {
+        "MODEL_NAME": spec.model.name,
+        "MODEL_ID": carrier.content_id.hex,
+        "MODEL_PATH": f"{VOLUME}/v/{carrier.content_id.hex}",
+        "PORT": str(server.port),
+    }
+    if spec.ready.golden:
+        ours["GOLDEN"] = golden_lines(spec.ready.golden)
+    _refuse_taken(spec.env, {*ours, "GOLDEN"})
+    return {name: _variable(name, value) for name, value in (ours | _sorted(server.env) | _sorted(spec.env)).items()}
+
+
+def _sorted(env: Mapping[str, str]) -> dict[str, str]:
+    return dict(sorted(env.items()))
+
+
+def _refuse_taken(env: Mapping[str, str], taken: set[str]) -> None:
+    if both := sorted(taken & env.keys()):
+        raise UnusableInputError(
+            f"`env` sets `{both[0]}`, which every job gets from its model", hint=f"remove `{both[0]}` from `env`"
+        )
+
+
+def _variable(name: str, value: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise UnusableInputError(
+            f"`{name[:80]}` cannot name a variable", hint="expected letters, digits, `_`, `.` or `-`, not a digit first"
+        )
+    size = len(f"{name}={value}".encode(errors="surrogatepass"))
+    if size > LONGEST_VARIABLE:
+        what = "the golden requests are" if name == "GOLDEN" else f"`{name}` is"
+        raise UnusableInputError(
+            f"{what} {size:,} bytes long; a container takes {LONGEST_VARIABLE:,} bytes in one variable",
+            hint="keep fewer or smaller golden requests" if name == "GOLDEN" else "put it into the model or the image",
+        )
+    return value
+
+
+def _healthcheck(ready: tuple[str, ...], deadline: float) -> Document:
+    beat = rhythm(deadline)
+    return {
+        "test": ["CMD", *ready],
+        "start_period": _seconds(beat.start_period),
+        "start_interval": _seconds(beat.start_interval),
+        "interval": _seconds(beat.interval),
+        "timeout": _seconds(beat.timeout),
+        "retries": beat.retries,
+    }
+
+
+def _limits(resources: Resources) -> Document:
+    cpus: Document = {} if resources.cpu is None else {"cpus": f"{resources.cpu:.3f}".rstrip("0").rstrip(".")}
+    memory: Document = {} if resources.memory is None else {"memory": _bytes(resources.memory)}
+    return cpus | memory | {"pids": SERVER_PIDS}
+
+
+def _logging() -> Document:
+    return {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}}
+
+
+def _labels(spec: DeploySpec) -> dict[str, Value]:
+    environment: Document = {"io.mlops-deploy.env": spec.environment} if spec.environment else {}
+    return {"io.mlops-deploy.service": spec.service} | environment
+
+
+def _bytes(count: int) -> str:
+    size, unit = next((size, unit) for size, unit in _UNITS if count % size == 0)
+    return f"{count // size}{unit}"
+
+
+def _seconds(value: float) -> str:
+    return f"{round(value * 1000)}ms" if value % 1 else f"{value:.0f}s"

@@ -1,0 +1,94 @@
+"""A document and a template become text, and the text is read back: what is not the same document never leaves."""
+
+import functools
+import json
+import re
+from pathlib import Path
+from typing import Final
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
+
+from mlops_deploy.errors import DeployError, UnusableInputError
+from mlops_deploy.render.scalar import Scalar, as_yaml
+from mlops_deploy.resources import JOBS
+
+Value = Scalar | list["Value"] | dict[str, "Value"]
+Document = dict[str, Value]
+"""A job file as data; the truth that the text must say."""
+
+# The C reader is five times as fast and reads the same; PyYAML has it where it was built with libyaml.
+_READER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_LONE_DOLLAR: Final = re.compile(r"(?<!\$)(?:\$\$)*\$(?!\$)")
+_UNSPEAKABLE: Final = re.compile("[\x00\ud800-\udfff]")
+
+
+def lay_out(template: str, document: Document, *, source: Path = JOBS) -> str:
+    """Write `document` by the template `source/template`, and make sure that the text says exactly that.
+
+    Raises `UnusableInputError` for a value that no process can be given, `DeployError` for a fault of the template.
+    """
+    _refuse_unspeakable(document, ())
+    try:
+        text = _environment(source).get_template(template).render(document)
+    except TemplateError as wrong:
+        raise DeployError(f"the template `{template}` cannot be filled: {wrong}") from wrong
+    if _canonical(read_back(text)) != _canonical(document):
+        raise DeployError(f"the template `{template}` does not say what it was given", hint="nothing was written")
+    return text
+
+
+def read_back(text: str) -> Value:
+    """What Compose sees in `text`: YAML, with every `$$` read as `$`; raise `DeployError` when it is no such file."""
+    try:
+        return _undollared(yaml.load(text, Loader=_READER))  # noqa: S506 - one of the two safe readers
+    except (yaml.YAMLError, ValueError) as wrong:
+        raise DeployError(f"a rendered file cannot be read back: {wrong}") from wrong
+
+
+@functools.cache
+def _environment(source: Path) -> Environment:
+    return Environment(  # noqa: S701 - what is written is YAML; `finalize` serialises every value
+        loader=FileSystemLoader(source),
+        undefined=StrictUndefined,
+        finalize=as_yaml,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        auto_reload=False,
+    )
+
+
+def _canonical(value: Value) -> str:
+    # JSON tells true from 1 and "1" from 1, which `==` does not.
+    return json.dumps(value, sort_keys=True, default=repr)
+
+
+def _undollared(value: Value) -> Value:
+    match value:
+        case str():
+            if _LONE_DOLLAR.search(value):
+                raise ValueError("a `$` stands alone, which Compose would take for a variable")
+            return value.replace("$$", "$")
+        case list():
+            return [_undollared(item) for item in value]
+        case dict():
+            return {key: _undollared(item) for key, item in value.items()}
+        case int():
+            return value
+
+
+def _refuse_unspeakable(value: Value, path: tuple[str, ...]) -> None:
+    match value:
+        case str():
+            if found := _UNSPEAKABLE.search(value):
+                what = "a NUL character" if found[0] == "\0" else "half of a surrogate pair"
+                raise UnusableInputError(f"`{path[-1]}` holds {what}, which no process can be given")
+        case list():
+            for item in value:
+                _refuse_unspeakable(item, path)
+        case dict():
+            for key, item in value.items():
+                _refuse_unspeakable(item, (*path, key))
+        case int():
+            pass
