@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from mlops_deploy.errors import UnusableInputError
-from mlops_deploy.render.health import golden_lines, rhythm
+from mlops_deploy.render.health import golden_list, rhythm
 from mlops_deploy.render.layout import Document, Value, lay_out
 from mlops_deploy.spec.deploy import DeploySpec, Resources
 from mlops_deploy.spec.rendered import CarrierRef, JobImage, Rendered, ServerRun
@@ -108,7 +108,7 @@ def _environment(spec: DeploySpec, carrier: CarrierRef, server: ServerRun) -> Do
         "PORT": str(server.port),
     }
     if spec.ready.golden:
-        ours["GOLDEN"] = golden_lines(spec.ready.golden)
+        ours["GOLDEN"] = golden_list(spec.ready.golden)
     _refuse_taken(spec.env, {*ours, "GOLDEN"})
     return {name: _variable(name, value) for name, value in (ours | _sorted(server.env) | _sorted(spec.env)).items()}
 

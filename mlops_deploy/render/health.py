@@ -37,11 +37,10 @@ def rhythm(deadline: float) -> Rhythm:
     return Rhythm(start_period=start_period, interval=interval, timeout=max(5.0, interval))
 
 
-def golden_lines(requests: Sequence[GoldenRequest]) -> str:
-    """Golden requests as JSON lines, the same text for the same requests."""
-    return "\n".join(_line(golden) for golden in requests)
-
-
-def _line(golden: GoldenRequest) -> str:
-    line = {"request": dict(golden.request), "expect": list(golden.expect), "tolerance": golden.tolerance}
-    return json.dumps(line, sort_keys=True, separators=(",", ":"))
+def golden_list(requests: Sequence[GoldenRequest]) -> str:
+    """Golden requests as a JSON list in one line, the same text for the same requests."""
+    documents = [
+        {"request": dict(golden.request), "expect": list(golden.expect), "tolerance": golden.tolerance}
+        for golden in requests
+    ]
+    return json.dumps(documents, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
