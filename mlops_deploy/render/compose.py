@@ -109,7 +109,7 @@ def _environment(spec: DeploySpec, carrier: CarrierRef, server: ServerRun) -> Do
     }
     if spec.ready.golden:
         ours["GOLDEN"] = golden_list(spec.ready.golden)
-    _refuse_taken(spec.env, {*ours, "GOLDEN"})
+    _refuse_taken(spec.env, {*ours, "GOLDEN", "MODEL"})
     return {name: _variable(name, value) for name, value in (ours | _sorted(server.env) | _sorted(spec.env)).items()}
 
 
@@ -120,7 +120,7 @@ def _sorted(env: Mapping[str, str]) -> dict[str, str]:
 def _refuse_taken(env: Mapping[str, str], taken: set[str]) -> None:
     if both := sorted(taken & env.keys()):
         raise UnusableInputError(
-            f"`env` sets `{both[0]}`, which every job gets from its model", hint=f"remove `{both[0]}` from `env`"
+            f"`env` sets `{both[0]}`, which every job sets itself", hint=f"remove `{both[0]}` from `env`"
         )
 
 

@@ -1,0 +1,118 @@
+import dataclasses
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.render.compose import document, render_compose
+from mlops_deploy.render.layout import read_back
+from mlops_deploy.spec.deploy import Ready, Resources
+
+NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,20}", fullmatch=True)
+VALUES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+
+
+def test_the_file_is_as_reviewed(spec, carrier, server, golden):
+    golden("compose.yml", render_compose(spec, carrier, server).text)
+
+
+def test_the_smallest_file_is_as_reviewed(spec, carrier, server, golden):
+    small = dataclasses.replace(spec, environment=None, env={}, resources=Resources(), ready=Ready())
+    golden("compose-small.yml", render_compose(small, carrier, server).text)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(env=st.dictionaries(NAMES, VALUES).filter(lambda env: not env.keys() & {"GOLDEN", "MODEL", "PORT"}))
+def test_every_value_comes_back_as_it_was(spec, carrier, server, env):
+    given_env = dataclasses.replace(spec, env=env)
+    text = render_compose(given_env, carrier, server).text
+    assert read_back(text) == document(given_env, carrier, server)
+    assert env.items() <= read_back(text)["services"]["server"]["environment"].items()
+
+
+def test_the_same_service_gives_the_same_bytes_whatever_the_order_of_its_keys(spec, carrier, server):
+    turned = dataclasses.replace(spec, env=dict(reversed(spec.env.items())))
+    assert list(turned.env) != list(spec.env)
+    assert render_compose(turned, carrier, server).text == render_compose(spec, carrier, server).text
+
+
+@pytest.mark.parametrize("name", ["bootstrap", "server"])
+def test_both_containers_are_hardened(spec, carrier, server, name):
+    service = services(spec, carrier, server)[name]
+    assert service["user"] == "65532:65532"
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["tmpfs"] == ["/tmp"]  # noqa: S108
+    assert service["deploy"]["resources"]["limits"]["pids"] > 0
+    assert service["deploy"]["resources"]["limits"]["memory"]
+    assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
+
+
+def test_the_bootstrap_has_no_network_and_ends_once(spec, carrier, server):
+    bootstrap = services(spec, carrier, server)["bootstrap"]
+    assert (bootstrap["network_mode"], bootstrap["restart"]) == ("none", "no")
+    assert "command" not in bootstrap, "the carrier's own command guards that the right model was copied"
+
+
+def test_the_server_cannot_write_to_the_models_and_is_reached_from_this_machine_only(spec, carrier, server):
+    service = services(spec, carrier, server)["server"]
+    assert [volume["read_only"] for volume in service["volumes"]] == [True]
+    assert service["ports"] == ["127.0.0.1:9000:8080"]
+
+
+def test_the_model_is_named_by_its_content(spec, carrier, server):
+    environment = services(spec, carrier, server)["server"]["environment"]
+    assert environment["MODEL_ID"] == "1" * 64
+    assert environment["MODEL_PATH"] == "/model/v/" + "1" * 64
+    assert environment["MODEL_NAME"] == "digits"
+
+
+def test_the_user_of_the_configuration_runs_the_server_alone(spec, carrier, server):
+    found = services(dataclasses.replace(spec, user="1000:1000"), carrier, server)
+    assert found["server"]["user"] == "1000:1000"
+    assert found["bootstrap"]["user"] == "65532:65532", "the owner of the new volume"
+
+
+def test_an_image_of_a_registry_may_be_pulled_and_a_local_one_never(spec, carrier, server):
+    pulled = dataclasses.replace(server, image=dataclasses.replace(server.image, local=False))
+    assert services(spec, carrier, server)["server"]["pull_policy"] == "never"
+    assert services(spec, carrier, pulled)["server"]["pull_policy"] == "missing"
+
+
+def test_a_variable_that_says_which_model_is_refused(spec, carrier, server):
+    with pytest.raises(UnusableInputError, match="`env` sets `MODEL_ID`") as caught:
+        document(dataclasses.replace(spec, env={"MODEL_ID": "x"}), carrier, server)
+    assert caught.value.hint == "remove `MODEL_ID` from `env`"
+
+
+@pytest.mark.parametrize("name", ["", "1A", "a b", "A=B", "A\n", "$A", "A" * 300])
+def test_what_cannot_name_a_variable_is_refused(spec, carrier, server, name):
+    with pytest.raises(UnusableInputError, match="cannot name a variable"):
+        document(dataclasses.replace(spec, env={name: "x"}), carrier, server)
+
+
+def test_a_variable_longer_than_linux_takes_is_refused(spec, carrier, server):
+    longest = "x" * (131_071 - len("BIG="))
+    assert document(dataclasses.replace(spec, env={"BIG": longest}), carrier, server)
+    with pytest.raises(UnusableInputError, match="`BIG` is 131,072 bytes long"):
+        document(dataclasses.replace(spec, env={"BIG": longest + "x"}), carrier, server)
+
+
+def test_golden_requests_that_are_too_long_are_named_as_such(spec, carrier, server):
+    wide = dataclasses.replace(spec.ready.golden[0], request={"text": "ä" * 70_000})
+    with pytest.raises(UnusableInputError, match=r"the golden requests are 14\d,\d{3} bytes long"):
+        document(dataclasses.replace(spec, ready=Ready(golden=(wide,))), carrier, server)
+
+
+@pytest.mark.parametrize(
+    ("count", "written"), [(512 << 20, "512m"), (3 << 30, "3g"), (1536 << 10, "1536k"), (10_000_001, "10000001b")]
+)
+def test_memory_is_written_in_the_largest_whole_unit(spec, carrier, server, count, written):
+    limits = services(dataclasses.replace(spec, resources=Resources(memory=count)), carrier, server)["server"]["deploy"]
+    assert limits["resources"]["limits"]["memory"] == written
+
+
+def services(spec, carrier, server):
+    return document(spec, carrier, server)["services"]
