@@ -10,11 +10,16 @@ SHORT: Final = 12
 """Hex digits of a digest or content id that people and tags get to see."""
 
 _HEX64 = re.compile(r"[0-9a-f]{64}")
-_MODEL_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"(?:{_HOST}/)?{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+
+MODEL_NAME_PATTERN: Final = r"(?!v$)[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?"
+"""What `is_model_name` accepts, for a JSON Schema."""
+
+IMAGE_REF_PATTERN: Final = rf"{_REPOSITORY.pattern}(?::{_TAG.pattern})?(?:@sha256:{_HEX64.pattern})?"
+"""What `ImageRef.parse` accepts, for a JSON Schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ class ContentId:
 
 def is_model_name(text: str) -> bool:
     """Whether `text` may name a model: it becomes a link on a volume, beside the folder `v`, and a part of URLs."""
-    return text != "v" and _MODEL_NAME.fullmatch(text) is not None
+    return re.fullmatch(MODEL_NAME_PATTERN, text) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,374 @@
+"""The kinds of value that a key can have: each decodes a node and describes itself as JSON Schema."""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+
+from mlops_deploy.config.fields import At, Kind, Schema
+from mlops_deploy.config.marks import Items, Mapping, Node, Scalar
+from mlops_deploy.errors import DeployError
+from mlops_deploy.spec.deploy import JsonValue
+
+T = TypeVar("T")
+S = TypeVar("S", bound=str)
+N = TypeVar("N", int, float)
+
+LINE: Final = r"[^\x00-\x1f\x7f]+"
+_QUOTE_IT: Final = "some YAML readers take this for another kind of value: put it in quotes"
+_ENTRY_BYTES: Final = 128 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One line of text that matches a pattern; what a YAML reader may take for something else needs quotes."""
+
+    expected: str
+    pattern: str = LINE
+    limit: int = 4096
+    written: bool = False
+    """Take a number or truth value exactly as it is written, instead of asking for quotes."""
+
+    def decode(self, node: Node, at: At) -> str | None:
+        """The text."""
+        if not isinstance(node, Scalar) or node.kind == "empty":
+            at.expected(node, self.expected)
+        elif node.kind not in {"text", "quoted"} and not self.written:
+            at.expected(node, self.expected, _QUOTE_IT)
+        elif len(node.text) > self.limit:
+            at.expected(node, self.expected, f"found {len(node.text):,} characters; {self.limit:,} are allowed")
+        elif not re.fullmatch(self.pattern, node.text):
+            at.expected(node, self.expected)
+        else:
+            return node.text
+        return None
+
+    def schema(self) -> Schema:
+        """A string with the pattern."""
+        types: Schema = {"type": ["string", "integer"] if self.written else "string"}
+        return {**types, "pattern": f"^(?:{self.pattern})$", "maxLength": self.limit}
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed(Generic[T]):
+    """Text that a parser of the vocabulary understands, an image reference say."""
+
+    text: Text
+    parse: Callable[[str], T]
+
+    @property
+    def expected(self) -> str:
+        """In words."""
+        return self.text.expected
+
+    def decode(self, node: Node, at: At) -> T | None:
+        """The parsed value."""
+        if isinstance(node, Scalar) and node.kind in {"whole", "number"}:
+            at.expected(node, self.expected)
+            return None
+        text = self.text.decode(node, at)
+        try:
+            return None if text is None else self.parse(text)
+        except DeployError as error:
+            at.expected(node, self.expected, error.hint)
+            return None
+
+    def schema(self) -> Schema:
+        """As the text."""
+        return self.text.schema()
+
+
+@dataclass(frozen=True, slots=True)
+class Bounded(Generic[N]):
+    """A size or a duration between two bounds, both included."""
+
+    parsed: Parsed[N]
+    least: N
+    most: N
+    range: str
+    """The bounds in words."""
+
+    @property
+    def expected(self) -> str:
+        """In words."""
+        return f"{self.parsed.expected}, {self.range}"
+
+    def decode(self, node: Node, at: At) -> N | None:
+        """The value, within the bounds."""
+        value = self.parsed.decode(node, at)
+        if value is None or self.least <= value <= self.most:
+            return value
+        at.expected(node, self.expected)
+        return None
+
+    def schema(self) -> Schema:
+        """As the text: JSON Schema cannot compare units."""
+        return {**self.parsed.schema(), "$comment": self.range}
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number in plain digits, bounds included."""
+
+    least: int
+    most: int
+
+    @property
+    def expected(self) -> str:
+        """In words."""
+        return f"a whole number from {self.least} to {self.most}"
+
+    def decode(self, node: Node, at: At) -> int | None:
+        """The number."""
+        if isinstance(node, Scalar) and node.kind == "whole" and len(node.text) <= len(str(self.most)) + 1:
+            value = int(node.text)
+            if self.least <= value <= self.most:
+                return value
+        at.expected(node, self.expected, _without_quotes(node))
+        return None
+
+    def schema(self) -> Schema:
+        """An integer."""
+        return {"type": "integer", "minimum": self.least, "maximum": self.most}
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A finite number, bounds included."""
+
+    least: float
+    most: float
+
+    @property
+    def expected(self) -> str:
+        """In words."""
+        return f"a number from {self.least:g} to {self.most:g}"
+
+    def decode(self, node: Node, at: At) -> float | None:
+        """The number."""
+        if (
+            isinstance(node, Scalar)
+            and node.kind in {"whole", "number"}
+            and self.least <= float(node.text) <= self.most
+        ):
+            return float(node.text)
+        at.expected(node, self.expected, _without_quotes(node))
+        return None
+
+    def schema(self) -> Schema:
+        """A number."""
+        return {"type": "number", "minimum": self.least, "maximum": self.most}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Generic[S]):
+    """One of a few words; an alias is another spelling of one of them."""
+
+    words: tuple[S, ...]
+    aliases: tuple[tuple[str, S], ...] = ()
+
+    @property
+    def expected(self) -> str:
+        """In words."""
+        return "one of " + ", ".join(f"`{word}`" for word in self.words)
+
+    def decode(self, node: Node, at: At) -> S | None:
+        """The word itself, whichever spelling was given."""
+        spellings: dict[str, S] = {word: word for word in self.words} | dict(self.aliases)
+        if isinstance(node, Scalar) and node.text in spellings:
+            return spellings[node.text]
+        at.expected(node, self.expected)
+        return None
+
+    def schema(self) -> Schema:
+        """An enumeration."""
+        return {"enum": [*self.words, *(alias for alias, _ in self.aliases)]}
+
+
+@dataclass(frozen=True, slots=True)
+class PathTo:
+    """A path on this machine, relative to the folder of the file; `file` demands a file that is there."""
+
+    what: str
+    file: bool = False
+
+    @property
+    def expected(self) -> str:
+        """In words."""
+        return f"the path of {self.what}"
+
+    def decode(self, node: Node, at: At) -> Path | None:
+        """The absolute path."""
+        text = Text(self.expected, r"(?![A-Za-z][A-Za-z0-9+.-]*://)" + LINE).decode(node, at)
+        if text is None:
+            return None
+        path = at.folder / text
+        if self.file and not _is_file(path):
+            at.wrong(node.mark, f"`{text[:200]}` is not a file", f"looked in {at.folder}")
+            return None
+        return path
+
+    def schema(self) -> Schema:
+        """A string that is no URL."""
+        return Text(self.expected, r"(?![A-Za-z][A-Za-z0-9+.-]*://)" + LINE).schema()
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf(Generic[T]):
+    """A list of one kind."""
+
+    item: Kind[T]
+    least: int = 0
+
+    @property
+    def expected(self) -> str:
+        """In words."""
+        return f"a list, each item {self.item.expected}"
+
+    def decode(self, node: Node, at: At) -> tuple[T, ...] | None:
+        """Every item that is right; the wrong ones are reported."""
+        if not isinstance(node, Items) or len(node.items) < self.least:
+            at.expected(node, self.expected)
+            return None
+        items = (self.item.decode(item, at.child(index)) for index, item in enumerate(node.items))
+        return tuple(item for item in items if item is not None)
+
+    def schema(self) -> Schema:
+        """An array."""
+        return {"type": "array", "items": self.item.schema(), "minItems": self.least}
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Environment variables. Values are taken exactly as they are written, so `on` stays `on` and `1.10` stays `1.10`."""
+
+    reserved: tuple[str, ...] = ()
+    expected: str = "a map of names and values"
+
+    NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+
+    def decode(self, node: Node, at: At) -> dict[str, str] | None:
+        """Names and texts."""
+        if not isinstance(node, Mapping):
+            at.expected(node, self.expected, "write `NAME: value`" if isinstance(node, Items) else None)
+            return None
+        found = {key.text: self._value(key, value, at.child(key.text)) for key, value in node.entries}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def schema(self) -> Schema:
+        """An object of strings, numbers and truth values."""
+        names: Schema = {"pattern": f"^{self.NAME}$", "not": {"enum": list(self.reserved)}}
+        return {
+            "type": "object",
+            "propertyNames": names,
+            "additionalProperties": {"type": ["string", "number", "boolean"]},
+        }
+
+    def _value(self, key: Scalar, value: Node, at: At) -> str | None:
+        if not re.fullmatch(self.NAME, key.text):
+            at.wrong(
+                key.mark, f"`{key.text[:80]}` cannot name a variable", "use letters, digits and `_`, no digit first"
+            )
+        elif key.text in self.reserved:
+            at.wrong(key.mark, f"`{key.text}` is set by the job itself", "remove it, or choose another name")
+        elif not isinstance(value, Scalar):
+            at.expected(value, "one value")
+        elif value.kind == "empty":
+            at.expected(value, "one value", 'write "" for an empty one')
+        elif problem := _not_passable(key.text, value.text):
+            at.expected(value, "one value", problem)
+        else:
+            return value.text
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Json:
+    """Any JSON value, or only a map (`table`) or a list (`list`)."""
+
+    top: str = "any"
+
+    @property
+    def expected(self) -> str:
+        """In words."""
+        return {"any": "a JSON value", "map": "a map", "list": "a list with something in it"}[self.top]
+
+    def decode(self, node: Node, at: At) -> JsonValue:
+        """The value; numbers and truth values only where JSON has them."""
+        right = {"any": True, "map": isinstance(node, Mapping), "list": isinstance(node, Items) and bool(node.items)}
+        if not right[self.top]:
+            at.expected(node, self.expected)
+            return None
+        return _json(node, at)
+
+    def schema(self) -> Schema:
+        """The type of the top."""
+        return {"any": {}, "map": {"type": "object"}, "list": {"type": "array", "minItems": 1}}[self.top]
+
+
+def _json(node: Node, at: At) -> JsonValue:
+    match node:
+        case Mapping():
+            return {_json_key(key, at): _json(value, at.child(key.text)) for key, value in node.entries}
+        case Items():
+            return [_json(item, at.child(index)) for index, item in enumerate(node.items)]
+        case Scalar(kind="empty"):
+            return None
+        case Scalar(kind="truth"):
+            return node.text == "true"
+        case Scalar(kind="whole"):
+            return int(node.text) if len(node.text) < 40 else float(node.text)  # noqa: PLR2004 - beyond any tensor's type
+        case Scalar(kind="number"):
+            return _finite(node, at)
+        case Scalar():
+            if node.kind == "unclear" or not _encodes(node.text):
+                at.expected(node, "a JSON value", _QUOTE_IT)
+            return node.text
+
+
+def _json_key(key: Scalar, at: At) -> str:
+    if key.kind not in {"text", "quoted"}:
+        at.wrong(key.mark, f"the key `{key.text[:80]}` must be text", "put it in quotes")
+    return key.text
+
+
+def _finite(node: Scalar, at: At) -> float:
+    value = float(node.text)
+    if not math.isfinite(value):
+        at.expected(node, "a finite number")
+    return value
+
+
+def _not_passable(name: str, value: str) -> str | None:
+    if "\0" in value:
+        return "a NUL cannot be passed to a program"
+    if not _encodes(value):
+        return "this is half a character: write both halves, or the character itself"
+    if len(name) + len(value.encode()) + 2 > _ENTRY_BYTES:
+        return f"Linux takes {_ENTRY_BYTES >> 10} KiB per variable; put it in a file of the model"
+    return None
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _without_quotes(node: Node) -> str | None:
+    if isinstance(node, Scalar) and node.kind == "quoted" and re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", node.text):
+        return f"remove the quotes: `{node.text}`"
+    if isinstance(node, Scalar) and node.kind == "unclear":
+        return "write it in plain decimal digits"
+    return None

@@ -1,0 +1,178 @@
+"""From a file and an environment to a frozen `DeploySpec`: read → parse → lay over → validate everything → build."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mlops_deploy.config import keys
+from mlops_deploy.config.fields import At, Values, found
+from mlops_deploy.config.golden import read_golden
+from mlops_deploy.config.issues import Issue, Issues, Mark
+from mlops_deploy.config.marks import Items, Mapping, Node, Scalar, parse
+from mlops_deploy.config.overlay import lay_over, overlay_path
+from mlops_deploy.config.read import read
+from mlops_deploy.spec.deploy import DeploySpec, GoldenRequest, ModelSpec, Ready, ReleaseSpec, Resources, ServerSpec
+from mlops_deploy.spec.refs import is_model_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """What one look at a configuration found; `spec` is there when no issue is an error."""
+
+    spec: DeploySpec | None
+    issues: tuple[Issue, ...]
+    files: tuple[Path, ...]
+
+
+def load(path: Path, environment: str | None) -> DeploySpec:
+    """The service that `path`, with its overlay for `environment`, describes.
+
+    Raises one `ConfigError` that shows every mistake of the file, the overlay and the golden requests.
+    """
+    issues = Issues()
+    spec, _ = _load(path, environment, issues)
+    issues.raise_errors()
+    if spec is None:
+        raise AssertionError("no spec although nothing was reported")
+    return spec
+
+
+def examine(path: Path, environment: str | None) -> Examined:
+    """The same for somebody who wants to see warnings too; raises `ConfigError` only for files that cannot be read."""
+    issues = Issues()
+    spec, files = _load(path, environment, issues)
+    return Examined(spec=None if issues.errors else spec, issues=issues.all, files=files)
+
+
+def _load(path: Path, environment: str | None, issues: Issues) -> tuple[DeploySpec | None, tuple[Path, ...]]:
+    over = None if environment is None else overlay_path(path, environment)
+    base = _root(path, issues)
+    above = None if over is None else _root(over, issues, may_be_empty=True)
+    layers = [layer for layer in (base, above) if layer is not None]
+    at = At(issues, path.parent.absolute())
+    if over is not None:
+        for layer in layers:
+            keys.TABLE.decode(layer, replace(at, partial=True))
+    files = (path,) if over is None else (path, over)
+    if base is None or len(layers) < len(files):
+        return None, files
+    whole = base if above is None else lay_over(base, above)
+    _same_service(base, above, issues)
+    values = keys.TABLE.decode(whole, at)
+    return (None, files) if values is None else _complete(values, whole, at, environment, files)
+
+
+def _root(path: Path, issues: Issues, *, may_be_empty: bool = False) -> Mapping | None:
+    source = read(path, issues)
+    if source is None:
+        return None
+    before = len(issues.all)
+    node = parse(source, issues)
+    empty = node is None or (isinstance(node, Scalar) and node.kind == "empty")
+    if empty and may_be_empty and len(issues.all) == before:
+        return Mapping((), Mark(source))
+    if empty and len(issues.all) == before:
+        hint = "`mlops-deploy docs --example` prints a complete one"
+        issues.add(Issue(mark=Mark(source), path=(), message=f"`{path}` is empty", hint=hint))
+    elif isinstance(node, Scalar | Items):
+        hint = f"found {found(node)}; `mlops-deploy docs --example` prints a complete one"
+        issues.add(
+            Issue(mark=node.mark, path=(), message=f"`{path}` must be a map with `service` and `model`", hint=hint)
+        )
+    return node if isinstance(node, Mapping) else None
+
+
+def _same_service(base: Mapping, above: Mapping | None, issues: Issues) -> None:
+    below, over = _at(base, "service"), above and _at(above, "service")
+    if isinstance(below, Scalar) and isinstance(over, Scalar) and below.text != over.text:
+        hint = f"`{below.text[:80]}` is the service of {below.mark}; an overlay cannot be for another"
+        issues.add(Issue(mark=over.mark, path=("service",), message="this overlay names another service", hint=hint))
+
+
+def _complete(
+    values: Values, whole: Mapping, at: At, environment: str | None, files: tuple[Path, ...]
+) -> tuple[DeploySpec | None, tuple[Path, ...]]:
+    """Read what the configuration names, check what no single key can tell, and build."""
+    golden = values[keys.READY][keys.GOLDEN]
+    requests = () if golden is None else read_golden(_shown(golden, at.folder, files[0]), at.issues)
+    _check_model(values, whole, at)
+    if golden is None:
+        hint = "name a file of requests with known answers at `ready.golden`"
+        _warn(whole, ("service",), "predictions are not checked before a server counts as ready", hint, at)
+    else:
+        files = (*files, golden)
+    return (None if at.issues.errors else _spec(values, requests, at.folder, environment)), files
+
+
+def _shown(path: Path, folder: Path, base: Path) -> Path:
+    """Messages name a file the way its user named the configuration: relative stays relative."""
+    return base.parent / path.relative_to(folder) if path.is_relative_to(folder) else path
+
+
+def _check_model(values: Values, whole: Mapping, at: At) -> None:
+    model, service = values[keys.MODEL], values[keys.SERVICE]
+    if service and model[keys.MODEL_NAME] is None and not is_model_name(service):
+        node = _at(whole, "service") or whole
+        hint = "give the model another name at `model.name`"
+        at.child("service").wrong(node.mark, f"`{service}` cannot name the model too", hint)
+    path = model[keys.MODEL_PATH]
+    if path is not None and not path.exists():
+        _warn(
+            whole, ("model", "path"), f"there is no model at `{path}`", "`build-model` needs it, `render` does not", at
+        )
+
+
+def _warn(whole: Mapping, path: tuple[str, ...], message: str, hint: str, at: At) -> None:
+    node = _at(whole, *path) or whole
+    issue = Issue(mark=node.mark, path=path, message=message, hint=hint, severity="warning")
+    at.issues.add(issue)
+
+
+def _at(node: Node, *path: str) -> Node | None:
+    for part in path:
+        if not isinstance(node, Mapping):
+            return None
+        inside = {key.text: value for key, value in node.entries}
+        if part not in inside:
+            return None
+        node = inside[part]
+    return node
+
+
+def _spec(values: Values, golden: tuple[GoldenRequest, ...], root: Path, environment: str | None) -> DeploySpec:
+    model, server, resources = values[keys.MODEL], values[keys.SERVER], values[keys.RESOURCES]
+    ready, release = values[keys.READY], values[keys.RELEASE]
+    service = values[keys.SERVICE]
+    path = model[keys.MODEL_PATH]
+    if path is None:
+        raise AssertionError("a required key is missing although nothing was reported")
+    return DeploySpec(
+        root=root,
+        service=service,
+        environment=environment,
+        model=ModelSpec(
+            path=path,
+            name=model[keys.MODEL_NAME] or service,
+            requires=model[keys.MODEL_REQUIRES],
+            licence=model[keys.MODEL_LICENCE],
+            signature=model[keys.MODEL_SIGNATURE],
+        ),
+        preset=values[keys.PRESET],
+        server=ServerSpec(
+            image=server[keys.SERVER_IMAGE],
+            base=server[keys.SERVER_BASE],
+            hook=server[keys.SERVER_HOOK],
+            constraints=server[keys.SERVER_CONSTRAINTS],
+        ),
+        target=values[keys.TARGET],
+        port=values[keys.PORT],
+        env=values[keys.ENV],
+        resources=Resources(cpu=resources[keys.CPU], memory=resources[keys.MEMORY]),
+        user=values[keys.USER],
+        ready=Ready(golden=golden, deadline=ready[keys.READY_DEADLINE]),
+        release=ReleaseSpec(
+            strategy=release[keys.STRATEGY],
+            bake=release[keys.BAKE],
+            drain=release[keys.DRAIN],
+            deadline=release[keys.RELEASE_DEADLINE],
+        ),
+    )
