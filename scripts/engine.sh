@@ -1,0 +1,132 @@
+#!/usr/bin/env bash
+# Makes a Docker Engine answer on a bare Debian 12 machine. Running it again changes nothing.
+#
+#   engine.sh                 the engine, the client, and its compose and buildx plugins
+#   engine.sh --build-tools   also what images are built from without a registry: debootstrap, a static busybox
+#   engine.sh --test-tools    also what only the tests need: skopeo, strace
+#
+# The story goes to stderr, one line naming the engine to stdout. Exit codes: 0 the engine answers and every tool
+# is there, 2 wrong usage, 8 not possible here or not reachable; the sentence on stderr says why.
+set -euo pipefail
+
+readonly KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
+readonly SOURCE=/etc/apt/sources.list.d/mlops-deploy-trixie.sources
+readonly PIN=/etc/apt/preferences.d/mlops-deploy-trixie
+readonly LOG=/var/log/mlops-deploy-dockerd.log
+readonly DEADLINE=60 # seconds from the start of dockerd to its first answer
+
+say() { printf 'engine: %s\n' "$*" >&2; }
+die() { say "$1"; exit "${2:-8}"; }
+
+# `docker version` fails when no server answers; `docker info` does so only in newer clients.
+engine_version() { timeout 10 docker version --format '{{.Server.Version}}' 2>/dev/null; }
+answers() { engine_version >/dev/null; }
+has_command() { command -v "$1" >/dev/null 2>&1; }
+has_plugin() { docker "$1" version >/dev/null 2>&1; }
+has_package() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+# Debian 12's own engine is 20.10 with Compose 1: too old. Trixie's packages run on Debian 12's libc. Its busybox
+# hashes about six times faster (SHA-NI) than Debian 12's.
+missing_packages() {
+  answers || has_command dockerd || echo docker.io/trixie docker-cli/trixie
+  has_plugin compose || echo docker-compose/trixie
+  has_plugin buildx || echo docker-buildx/trixie
+  case $1 in --build-tools | --test-tools)
+    has_command debootstrap || echo debootstrap
+    has_package busybox-static || echo busybox-static/trixie ;;
+  esac
+  case $1 in --test-tools)
+    has_command skopeo || echo skopeo
+    has_command strace || echo strace ;;
+  esac
+}
+
+require_root_on_debian_12() {
+  local id='' version=''
+  if [ -r /etc/os-release ]; then
+    id=$(. /etc/os-release && echo "${ID:-}") version=$(. /etc/os-release && echo "${VERSION_ID:-}")
+  fi
+  [ "$id $version" = 'debian 12' ] ||
+    die "this machine lacks $1, and only Debian 12 is set up by this script: install it by this system's own means"
+  [ "$(id -u)" = 0 ] || die "this machine lacks $1, and setting that up needs root: run this script as root"
+}
+
+# Where this machine gets a suite of Debian from, whichever file and form (`deb` line or deb822) says so. Empty when
+# it does not; known only after `apt-get update`.
+mirror_of() {
+  apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' "Release: $1" 'Component: main' | sed -n 1p
+}
+
+add_trixie() {
+  [ -z "$(mirror_of trixie)" ] || return 0
+  local mirror
+  mirror=$(mirror_of bookworm)
+  say "adding Debian's trixie suite to apt at priority 50, so that only packages asked for by name come from it ($SOURCE, $PIN)"
+  printf 'Package: *\nPin: release o=Debian,n=trixie\nPin-Priority: 50\n' >"$PIN"
+  printf 'Types: deb\nURIs: %s\nSuites: trixie\nComponents: main\nSigned-By: %s\n' \
+    "${mirror:-http://mirror.example/debian}" "$KEYRING" >"$SOURCE"
+  update_lists
+}
+
+update_lists() {
+  apt-get -q -o Acquire::Retries=3 update >&2 || die 'apt could not update its lists: check the network, then run this script again'
+}
+
+# `--no-remove`: a machine that already has another vendor's packages keeps them; apt then refuses and says which.
+install_packages() {
+  update_lists
+  add_trixie
+  say "installing $*"
+  DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 \
+    install --no-install-recommends --no-remove "$@" >&2 ||
+    die "apt could not install $*: its own message is above"
+}
+
+start_engine() {
+  if [ -d /run/systemd/system ]; then
+    systemctl start docker || die 'systemd could not start docker: see `journalctl -u docker`'
+  elif ! pidof dockerd >/dev/null; then
+    say "starting dockerd (log: $LOG)"
+    setsid nohup dockerd </dev/null >>"$LOG" 2>&1 &
+  fi
+  local until=$((SECONDS + DEADLINE))
+  until answers; do
+    [ "$SECONDS" -lt "$until" ] || give_up
+    sleep 0.3
+  done
+}
+
+give_up() {
+  [ ! -f "$LOG" ] || tail -n 20 "$LOG" >&2
+  die "the engine did not answer within $DEADLINE s; the end of its log ($LOG) is above"
+}
+
+# An older client earlier on PATH may not look where Debian puts the plugins.
+check_plugins() {
+  local plugin
+  for plugin in compose buildx; do
+    has_plugin "$plugin" || die "$(command -v docker) does not find its plugin $plugin, though it is installed: put a newer docker first on PATH"
+  done
+}
+
+main() {
+  local tools=${1:-}
+  case $tools in '' | --build-tools | --test-tools) ;; *) die 'usage: engine.sh [--build-tools | --test-tools]' 2 ;; esac
+  if [ -n "${DOCKER_HOST:-}" ] && ! answers; then
+    die "no engine answers at DOCKER_HOST=$DOCKER_HOST: start that engine, or unset DOCKER_HOST to use one on this machine"
+  fi
+  local missing
+  read -r -d '' -a missing < <(missing_packages "$tools") || true
+  if [ "${#missing[@]}" -gt 0 ]; then
+    require_root_on_debian_12 "${missing[*]%/trixie}"
+    install_packages "${missing[@]}"
+  fi
+  if ! answers; then
+    require_root_on_debian_12 'a running Docker Engine'
+    start_engine
+  fi
+  check_plugins
+  echo "Docker Engine $(engine_version) answers"
+}
+
+main "$@"
