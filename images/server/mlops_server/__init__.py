@@ -1,0 +1,1 @@
+"""A prediction server for one model: our loader around the KServe SDK."""

@@ -1,0 +1,30 @@
+"""`python -m mlops_server.provides`: what this environment provides, as one JSON object on one line."""
+
+import json
+import platform
+import sys
+from importlib import metadata
+from typing import Any
+
+from mlops_server.formats import FORMATS
+
+PROTOCOLS = ("v2-rest", "v2-grpc")
+
+
+def provides() -> dict[str, Any]:
+    """Operating system, Python, server, protocols, formats, and every installed package with its version."""
+    system = platform.freedesktop_os_release()
+    packages = {dist.metadata["Name"].lower().replace("_", "-"): dist.version for dist in metadata.distributions()}
+    return {
+        "os": {"id": system["ID"], "version": system.get("VERSION_ID", ""), "libc": " ".join(platform.libc_ver())},
+        "platform": f"{sys.platform}/{platform.machine()}",
+        "python": platform.python_version(),
+        "runtime": {"name": "kserve", "version": packages["kserve"]},
+        "protocols": list(PROTOCOLS),
+        "formats": list(FORMATS),
+        "packages": dict(sorted(packages.items())),
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(provides(), separators=(",", ":")) + "\n")
