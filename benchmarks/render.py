@@ -1,0 +1,79 @@
+"""`render --target docker` of many services: template, quoting and parsing back included; the template is loaded once.
+
+Peer: PyYAML's own C dump and load of the same document, which neither lays anything out nor proves anything.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import yaml
+
+from mlops_deploy.render.compose import document, render_compose
+from mlops_deploy.spec.deploy import DeploySpec, GoldenRequest, ModelSpec, Ready, ReleaseSpec, Resources, ServerSpec
+from mlops_deploy.spec.refs import ContentId, Digest
+from mlops_deploy.spec.rendered import CarrierRef, JobImage, ServerRun
+
+LIMIT_MS = 2.0
+CARRIER = CarrierRef(name="digits", digest=Digest("0" * 64), content_id=ContentId("1" * 64))
+SERVER = ServerRun(
+    image=JobImage(ref="mlops-server-kserve-sklearn:012345abcdef", local=True),
+    port=8080,
+    user="65532:65532",
+    ready=("python", "-m", "mlops_server.ready"),
+)
+GOLDEN = GoldenRequest(
+    request={"inputs": [{"name": "x", "shape": [1, 64], "datatype": "FP64", "data": [0.5] * 64}]},
+    expect=({"name": "predict", "data": [3]},),
+)
+
+
+def service(number: int) -> DeploySpec:
+    return DeploySpec(
+        root=Path("/nowhere"),
+        service=f"service-{number}",
+        environment="bench",
+        model=ModelSpec(path=Path("/nowhere/model"), name="digits"),
+        preset="kserve-sklearn",
+        server=ServerSpec(),
+        target="docker",
+        port=8080,
+        env={f"SETTING_{n}": f"value {n} of ${{HOME}}" for n in range(10)},
+        resources=Resources(cpu=1.0, memory=1 << 30),
+        user=None,
+        ready=Ready(golden=(GOLDEN,)),
+        release=ReleaseSpec(),
+    )
+
+
+def best(work: Callable[[], object], times: int = 5) -> float:
+    """Seconds of the fastest of several runs: what the work costs when nothing else runs."""
+    seconds = []
+    for _ in range(times):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+def rows() -> Iterator[tuple[str, str, str, float, str]]:
+    """Name, ours, peer or limit, ratio, goal."""
+    services = [service(number) for number in range(1000)]
+    documents = [document(spec, CARRIER, SERVER) for spec in services[:100]]
+
+    def rendered(count: int) -> float:
+        """Milliseconds per service, of as many renderings in all whatever the count."""
+        work = [services[:count]] * (len(services) // count)
+        return best(lambda: [[render_compose(spec, CARRIER, SERVER) for spec in some] for some in work])
+
+    render_compose(services[0], CARRIER, SERVER)  # loads the template
+    bare = best(lambda: [yaml.load(yaml.dump(d, Dumper=yaml.CSafeDumper), yaml.CSafeLoader) for d in documents]) * 10
+    ten, thousand = rendered(10), rendered(1000)
+    yield "render, of 1,000 services", f"{thousand:.2f} ms", f"{LIMIT_MS:.2f} ms", thousand / LIMIT_MS, "<= 1.0"
+    yield "render, per service: 1,000 to 10", f"{thousand:.2f} ms", f"{ten:.2f} ms", thousand / ten, "<= 1.2"
+    yield "render to YAML dump and load", f"{thousand:.2f} ms", f"{bare:.2f} ms", thousand / bare, "published"
+
+
+if __name__ == "__main__":
+    for name, ours, limit, ratio, goal in rows():
+        print(f"{name:<40} {ours:>12} {limit:>12} {ratio:>8.2f}  {goal}")
