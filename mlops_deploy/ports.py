@@ -78,11 +78,14 @@ class Engine(Protocol):
         """Whether an engine answers; never raises for an absent one."""
         ...
 
-    def config_digest(self, ref: str) -> Digest | None:
-        """The config digest of the image that `ref` names there, None when it names none."""
+    def image_id(self, ref: str) -> Digest | None:
+        """The id of the image that `ref` names there, None when it names none.
+
+        A config's digest with the classic image store, a manifest's or an index's with the containerd store.
+        """
         ...
 
-    def load(self, archive: Iterable[bytes]) -> None:
+    def load(self, archive: Iterable[bytes | memoryview]) -> None:
         """Feed a docker archive while it is being made; raise `DeployError` when the engine does not take it."""
         ...
 

@@ -1,8 +1,256 @@
 """`mlops-deploy build-model`: a model becomes a carrier."""
 
+import json
+import re
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
 import click
+
+from mlops_deploy.cli import options, wiring
+from mlops_deploy.cli.console import story
+from mlops_deploy.cli.project import Project, find_project
+
+if TYPE_CHECKING:
+    from mlops_deploy.api.build_model import BuiltModel, ModelBuild
+    from mlops_deploy.oci.destination import Destination
+    from mlops_deploy.oci.image import Carrier
+    from mlops_deploy.oci.metadata import ModelCard
+    from mlops_deploy.oci.types import Platform
+    from mlops_deploy.ports import Story
+    from mlops_deploy.spec.refs import ImageRef
+    from mlops_deploy.store.log import Built
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """The options of one call."""
+
+    path: Path | None
+    name: str | None
+    tags: tuple[str, ...]
+    load: bool
+    store: Path | None
+    archive: str | None
+    shells: tuple[Path, ...]
+    builder: Literal["native", "docker"]
+    digest_file: Path | None
+    file: Path
+    environment: str | None
+    output: Literal["text", "json"]
 
 
 @click.command("build-model")
-def build_model() -> None:
-    """Build the carrier image of a model."""
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.option("--name", metavar="N", help="The model's name. By default from mlops.yml, else from PATH.")
+@click.option("-t", "--tag", "tags", multiple=True, metavar="NAME:TAG", help="A name for the image; may be repeated.")
+@click.option("--load", is_flag=True, help="Load it into the Docker Engine.")
+@click.option("--store", type=click.Path(path_type=Path), metavar="DIR", help="Write it into an OCI layout folder.")
+@click.option("--archive", metavar="FILE|-", help="Write it as one tar for docker, podman, skopeo or containerd.")
+@click.option(
+    "--shell",
+    "shells",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="A static busybox; once per platform.",
+)
+@click.option(
+    "--builder",
+    type=click.Choice(["native", "docker"]),
+    default="native",
+    show_default=True,
+    help="Who builds; docker builds into the engine.",
+)
+@click.option("--digest-file", type=click.Path(path_type=Path), metavar="FILE", help="Write the digest there, too.")
+@options.config_file
+@options.output
+def build_model(**chosen: object) -> None:
+    """Build the carrier image of a model.
+
+    PATH is a file or a folder, by default the model of mlops.yml. Without a destination the carrier goes to
+    .mlops/store and, when one answers, into the Docker Engine. One read of the model serves all destinations.
+    """
+    choices = Choices(**chosen)  # type: ignore[arg-type]  # click has checked the types
+    project = find_project(choices.file, choices.environment)
+    with story() as telling:
+        built, build, sent = _build(choices, project, telling)
+    _report(choices, built, build, sent)
+
+
+def _build(choices: Choices, project: Project, telling: "Story") -> "tuple[BuiltModel, ModelBuild, int]":
+    from mlops_deploy.api.build_model import ModelBuild, build_model
+    from mlops_deploy.api.shells import choose_shells
+
+    path = _path(choices, project)
+    tags = tuple(_tag(text) for text in choices.tags)
+    card = _card(choices, project, path)
+    shells = choose_shells(choices.shells, project.lock, telling)
+    build = ModelBuild(path=path, card=card, shells=shells, tags=tags)
+    if choices.builder == "docker":
+        return _build_with_docker(choices, project, build, telling)
+    places = _destinations(choices, project, build, telling)
+    built = build_model(build, places, project.cache(), telling)
+    return built, build, sum(_sent(place) for place in places)
+
+
+def _build_with_docker(
+    choices: Choices, project: Project, build: "ModelBuild", telling: "Story"
+) -> "tuple[BuiltModel, ModelBuild, int]":
+    from mlops_deploy.api.docker_build import build_with_docker
+
+    if choices.store or choices.archive:
+        raise click.UsageError("`--builder docker` builds into the engine only; leave `--store` and `--archive` out")
+    built, sent = build_with_docker(build, wiring.image_builder(), project.cache(), telling)
+    return built, build, sent
+
+
+def _path(choices: Choices, project: Project) -> Path:
+    if choices.path is not None:
+        return choices.path
+    if project.spec is None:
+        raise click.UsageError("name a model: there is no `mlops.yml` here that names one")
+    return project.spec.model.path
+
+
+def _card(choices: Choices, project: Project, path: Path) -> "ModelCard":
+    from mlops_deploy.errors import UnusableInputError
+    from mlops_deploy.oci.metadata import ModelCard
+    from mlops_deploy.spec.refs import is_model_name
+
+    declared = project.spec.model if project.spec and _same(project.spec.model.path, path) else None
+    name = choices.name or (declared.name if declared else _name_from(path))
+    if not is_model_name(name):
+        raise UnusableInputError(
+            f"`{name}` cannot name a model",
+            hint="a name has lower-case letters, digits, `.`, `_` and `-`, and is not `v`; give one with `--name`",
+        )
+    if declared is None:
+        return ModelCard(name=name)
+    return ModelCard(name=name, requires=declared.requires, licence=declared.licence, signature=declared.signature)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()
+
+
+def _name_from(path: Path) -> str:
+    """`My Model.joblib` → `my-model`."""
+    resolved = path.resolve()
+    stem = resolved.name if resolved.is_dir() else resolved.stem
+    return re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("._-")[:63].rstrip("._-")
+
+
+def _tag(text: str) -> "ImageRef":
+    from mlops_deploy.errors import UnusableInputError
+    from mlops_deploy.spec.refs import ImageRef
+
+    ref = ImageRef.parse(text)
+    if ref.tag is None or ref.digest is not None:
+        raise UnusableInputError(f"`{text}` is not `NAME:TAG`", hint="a version is a tag, such as `digits:1.2.0`")
+    return ref
+
+
+def _destinations(choices: Choices, project: Project, build: "ModelBuild", telling: "Story") -> "list[Destination]":
+    from mlops_deploy.api.loading import EngineDestination
+    from mlops_deploy.errors import UnreachableError
+
+    by_default = not (choices.store or choices.load or choices.archive)
+    platform = _platform(build)
+    places: list[Destination] = []
+    engine = wiring.engine() if choices.load or by_default else None
+    if engine is not None and not engine.ping():
+        if choices.load:
+            raise UnreachableError(
+                "no Docker Engine answers",
+                hint="start Docker or set `DOCKER_HOST`; leave `--load` out for the store alone",
+            )
+        telling.say("no Docker Engine answers: the carrier goes to the store alone")
+        engine = None
+    if choices.store or by_default:
+        places.append(_store_destination(choices, project, build))
+    if engine is not None:
+        places.append(EngineDestination(engine, platform))
+    if choices.archive:
+        places.append(_archive(choices.archive, platform))
+    return places
+
+
+def _platform(build: "ModelBuild") -> "Platform":
+    """The platform of this machine, where there is a shell for it."""
+    import platform
+
+    from mlops_deploy.oci.types import Platform
+
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    here = Platform("linux", architecture)
+    return next((shell.platform for shell in build.shells if shell.platform == here), build.shells[0].platform)
+
+
+def _store_destination(choices: Choices, project: Project, build: "ModelBuild") -> "Destination":
+    from mlops_deploy.store.destination import StoreDestination
+    from mlops_deploy.store.log import Built
+
+    store = project.store(choices.store)
+    store.create()
+
+    def entry(carrier: "Carrier") -> "Built":
+        return Built(
+            time=datetime.now(UTC).isoformat(timespec="seconds"),
+            name=build.card.name,
+            digest=str(carrier.digest),
+            content_id=str(carrier.content_id),
+            tags=tuple(str(name) for name in build.names(carrier)),
+            source=str(build.path.absolute()),
+        )
+
+    return StoreDestination(store, entry)
+
+
+def _archive(target: str, platform: "Platform") -> "Destination":
+    from mlops_deploy.oci.archive import ArchiveFile, StreamedArchive
+
+    if target != "-":
+        return ArchiveFile(Path(target), platform)
+    if sys.stdout.isatty():
+        raise click.UsageError("an archive is not written to a terminal; pipe it, or name a file")
+    return StreamedArchive(sys.stdout.buffer.write, platform)
+
+
+def _sent(place: "Destination") -> int:
+    from mlops_deploy.api.loading import EngineDestination
+
+    return place.sent if isinstance(place, EngineDestination) else 0
+
+
+def _report(choices: Choices, built: "BuiltModel", build: "ModelBuild", sent: int) -> None:
+    carrier = built.carrier
+    name = str(build.tags[0]) if build.tags else build.image
+    line = f"{name}@{carrier.digest}"
+    to_stderr = choices.archive == "-"
+    read = f"{built.bytes_read:,} bytes read" if built.bytes_read else "nothing had to be read"
+    metadata = carrier.metadata
+    click.echo(
+        f"carrier of `{build.card.name}`: content {carrier.content_id.short}, {len(metadata.files)} "
+        f"file{'' if len(metadata.files) == 1 else 's'}, {metadata.size:,} bytes; {read}, {built.seconds:.2f} s",
+        err=True,
+    )
+    if choices.digest_file:
+        choices.digest_file.write_text(f"{carrier.digest}\n", encoding="utf-8")
+    if choices.output == "text":
+        click.echo(line, err=to_stderr)
+        return
+    result = {
+        "name": name,
+        "tags": [str(tag) for tag in build.names(carrier)],
+        "digest": str(carrier.digest),
+        "content_id": str(carrier.content_id),
+        "files": len(metadata.files),
+        "bytes_read": built.bytes_read,
+        "bytes_sent": sent,
+        "seconds": round(built.seconds, 3),
+    }
+    click.echo(json.dumps(result), err=to_stderr)

@@ -1,0 +1,87 @@
+"""The Docker Engine through its SDK: what is there, load, tag."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Final
+
+import docker
+import requests.exceptions
+from docker.context import ContextAPI
+from docker.errors import APIError, DockerException, ImageNotFound
+
+from mlops_deploy.errors import DeployError, UnreachableError
+from mlops_deploy.spec.refs import Digest
+
+_PATIENCE: Final = 600
+"""Seconds that the engine may take between two signs of life; unpacking a large layer says nothing meanwhile."""
+
+_HINT: Final = "start Docker, or set `DOCKER_HOST`"
+
+
+class DockerEngine:
+    """The engine that `DOCKER_HOST`, `DOCKER_CONTEXT` or the current context names. Connects on first use."""
+
+    @cached_property
+    def _client(self) -> docker.DockerClient:
+        context = None if os.environ.get("DOCKER_HOST") else _context()
+        try:
+            if context is None:
+                return docker.from_env(timeout=_PATIENCE)
+            return docker.DockerClient(base_url=context.Host, tls=context.TLSConfig or False, timeout=_PATIENCE)
+        except (DockerException, requests.exceptions.RequestException) as error:
+            raise UnreachableError(f"no Docker Engine answers: {_first_line(error)}", hint=_HINT) from error
+
+    def ping(self) -> bool:
+        """Whether an engine answers."""
+        try:
+            with _translated("asking for an answer"):
+                return bool(self._client.ping())
+        except DeployError:
+            return False
+
+    def image_id(self, ref: str) -> Digest | None:
+        """The id of the image that `ref` names: its config's digest, or with the containerd store its manifest's."""
+        with _translated(f"looking for `{ref}`"):
+            try:
+                found = self._client.api.inspect_image(ref)  # type: ignore[no-untyped-call]  # the SDK lacks the annotation
+            except ImageNotFound:
+                return None
+        return Digest.parse(str(found["Id"]))
+
+    def load(self, archive: Iterable[bytes | memoryview]) -> None:
+        """Load a docker archive while it is being made."""
+        with _translated("loading the image"):
+            for event in self._client.api.load_image(archive):  # type: ignore[no-untyped-call]  # the SDK lacks the annotation
+                if "error" in event:
+                    raise DeployError(f"the engine did not take the image: {event['error'].strip()}")
+
+    def tag(self, source: str, target: str) -> None:
+        """Give the image a further name."""
+        name, _, tag = target.rpartition(":")
+        with _translated(f"tagging `{target}`"):
+            self._client.api.tag(source, name, tag)
+
+
+def _context() -> docker.context.Context | None:
+    name = os.environ.get("DOCKER_CONTEXT")
+    context = ContextAPI.get_context(name) if name else ContextAPI.get_current_context()
+    if name and context is None:
+        raise UnreachableError(f"there is no docker context `{name}`", hint="`docker context ls` lists them")
+    return context if context is not None and context.name != "default" else None
+
+
+@contextmanager
+def _translated(deed: str) -> Iterator[None]:
+    """Turn what the SDK and its HTTP library raise into our errors."""
+    try:
+        yield
+    except APIError as error:
+        raise DeployError(f"the engine refused {deed}: {error.explanation or error}") from error
+    except (DockerException, requests.exceptions.RequestException) as error:
+        raise UnreachableError(f"the engine went away while {deed}: {_first_line(error)}", hint=_HINT) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

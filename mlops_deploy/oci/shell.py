@@ -1,0 +1,76 @@
+"""The shell of a carrier: a static busybox per platform. An input like the model, pinned by its sha256."""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.oci.packing import LayerPlan
+from mlops_deploy.oci.tar import Entry, Folder, Link, Text
+from mlops_deploy.oci.types import Platform
+from mlops_deploy.spec.refs import Digest
+
+NONROOT: Final = 65532
+"""The user of rendered bootstraps: the image has an empty /model of theirs, so a fresh volume there is theirs too."""
+
+_LARGEST: Final = 16 * 2**20
+_ARCHITECTURES: Final = {0x3E: "amd64", 0xB7: "arm64"}
+_ELF64_HEADER: Final = struct.Struct("<4sBB10xHHIQQQIHHH")
+_PT_INTERP: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shell:
+    """A static busybox: its bytes, the platform they run on, their digest, and where they came from."""
+
+    binary: bytes
+    platform: Platform
+    digest: Digest
+    source: str
+
+
+def read_shell(path: Path) -> Shell:
+    """Read a static busybox; raise `UnusableInputError` for anything else, saying what it is not."""
+    try:
+        with path.open("rb") as file:
+            binary = file.read(_LARGEST + 1)
+    except OSError as error:
+        raise UnusableInputError(f"the shell `{path}` cannot be read: {error.strerror}") from error
+    if len(binary) > _LARGEST or b"BusyBox v" not in binary:
+        raise UnusableInputError(
+            f"the shell `{path}` is not a busybox", hint="install `busybox-static`, or name another"
+        )
+    return Shell(
+        binary=binary, platform=_platform(path, binary), digest=Digest(sha256(binary).hexdigest()), source=str(path)
+    )
+
+
+def _platform(path: Path, binary: bytes) -> Platform:
+    try:
+        magic, wide, little, _, machine, _, _, at, _, _, _, size, count = _ELF64_HEADER.unpack_from(binary)
+        kinds = [struct.unpack_from("<I", binary, at + n * size)[0] for n in range(count)]
+    except struct.error:
+        magic, wide, little, machine, kinds = b"", 0, 0, 0, []
+    if (magic, wide, little) != (b"\x7fELF", 2, 1) or machine not in _ARCHITECTURES:
+        raise UnusableInputError(f"the shell `{path}` is no program for linux/amd64 or linux/arm64")
+    if _PT_INTERP in kinds:
+        raise UnusableInputError(
+            f"the shell `{path}` is linked dynamically, so it cannot run alone in an image",
+            hint="install `busybox-static`, or name a static busybox with `--shell PATH`",
+        )
+    return Platform("linux", _ARCHITECTURES[machine])
+
+
+def shell_layer(shell: Shell, applets: Sequence[str]) -> LayerPlan:
+    """The first layer: the busybox, a link for each applet in use, and the empty folder that a volume is mounted at."""
+    links = (Link(name=f"bin/{applet}", target="busybox") for applet in sorted(applets))
+    entries: tuple[Entry, ...] = (
+        Folder(name="bin"),
+        Text(name="bin/busybox", data=shell.binary, executable=True),
+        *links,
+        Folder(name="model", owner=NONROOT),
+    )
+    return LayerPlan(entries=entries)

@@ -1,0 +1,224 @@
+"""The one read of a model: blocks go to the layer's hash, the file's hash and every destination at the same time.
+
+Each consumer has a thread of its own (hashing and writing release the interpreter's lock) and gets the blocks in
+order; a block's memory is used again when all of them are done with it, so memory does not grow with the model.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from hashlib import sha256
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+from mlops_deploy.errors import DeployError, UnusableInputError
+from mlops_deploy.oci.inventory import SourceFile, Stamp
+from mlops_deploy.oci.packing import LayerPlan
+from mlops_deploy.oci.tar import TRAILER, Entry, Folder, Link, ModelFile, Text, header, padding
+from mlops_deploy.oci.types import LAYER, Descriptor
+from mlops_deploy.spec.refs import Digest
+
+BLOCK: Final = 2**20
+_BLOCKS: Final = 6
+_SMALL: Final = 64 * 2**10
+
+Hash = Callable[[], str]
+
+
+class LayerSink(Protocol):
+    """Takes layers one after the other. Called from one thread."""
+
+    def begin(self, size: int) -> None:
+        """A layer of `size` bytes follows."""
+        ...
+
+    def write(self, block: memoryview) -> None:
+        """Take the next bytes of it; the memory is used again after the return."""
+        ...
+
+    def end(self, digest: Digest) -> None:
+        """The layer is complete, and this is its digest."""
+        ...
+
+
+class _Block:
+    __slots__ = ("memory", "pending", "used")
+
+    def __init__(self) -> None:
+        self.memory = memoryview(bytearray(BLOCK))
+        self.pending: list[Future[None]] = []
+        self.used = 0
+
+    def settle(self) -> None:
+        """Wait until nobody needs the bytes; raise what a consumer raised."""
+        for future in self.pending:
+            future.result()
+        self.pending.clear()
+        self.used = 0
+
+
+class _Lane:
+    """One consumer: its calls happen in order, on a thread of its own."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1)
+
+    def call(self, deed: Callable[..., None], *arguments: object) -> "Future[None]":
+        return self._pool.submit(deed, *arguments)
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+class ModelStream:
+    """Reads files once and feeds all that need the bytes.
+
+    `on_read` is told the model bytes of each block. Use as a context manager: leaving it ends the threads.
+    """
+
+    def __init__(self, on_read: Callable[[int], None]) -> None:
+        self._on_read = on_read
+        self._blocks = deque(_Block() for _ in range(_BLOCKS))
+        self._lanes: dict[int, _Lane] = {}
+        self._stack = ExitStack()
+        self._layer_lane = self._new_lane()
+        self._file_lane = self._new_lane()
+        self._ends: list[Future[None]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stack.close()
+
+    def layer(self, plan: LayerPlan, sinks: Sequence[LayerSink]) -> tuple[Descriptor, dict[str, str]]:
+        """Stream one layer to `sinks`; return its descriptor and the sha256 of each model file in it.
+
+        Raises `UnusableInputError` when a file is not what the inventory saw, before or after it was read.
+        """
+        size = plan.size
+        digest = sha256()
+        lanes = [(self._lane_of(sink), sink) for sink in sinks]
+        for lane, sink in lanes:
+            self._ends.append(lane.call(sink.begin, size))
+        consumers = [(self._layer_lane, digest.update), *((lane, sink.write) for lane, sink in lanes)]
+        hashes = self._entries(plan.entries, consumers)
+        self._flush(consumers)
+        self._settle()
+        found = Digest(digest.hexdigest())
+        for lane, sink in lanes:
+            self._ends.append(lane.call(sink.end, found))
+        return Descriptor(media_type=LAYER, digest=found, size=size), {path: end() for path, end in hashes.items()}
+
+    def finish(self) -> None:
+        """Wait for the last `end` of every sink; raise what one of them raised."""
+        for future in self._ends:
+            future.result()
+        self._ends.clear()
+
+    def _entries(self, entries: Sequence[Entry], consumers: "Consumers") -> dict[str, Hash]:
+        hashes: dict[str, Hash] = {}
+        for entry in entries:
+            self._put(header(entry), consumers)
+            match entry:
+                case Text():
+                    self._put(entry.data + padding(len(entry.data)), consumers)
+                case ModelFile():
+                    hashes[entry.file.path] = self._file(entry.file, consumers)
+                    self._put(padding(entry.file.size), consumers)
+                case Folder() | Link():
+                    pass
+        self._put(TRAILER, consumers)
+        return hashes
+
+    def _file(self, file: SourceFile, consumers: "Consumers") -> Hash:
+        digest = sha256()
+        descriptor = _open(file)
+        try:
+            left = file.size
+            while left:
+                room = self._room(left, consumers)
+                count = _read(descriptor, room, file)
+                block = self._blocks[0]
+                block.used += count
+                # Handing a block over costs more than hashing a small file right here.
+                if file.size <= _SMALL:
+                    digest.update(room[:count])
+                else:
+                    block.pending.append(self._file_lane.call(digest.update, room[:count]))
+                self._on_read(count)
+                left -= count
+            if Stamp.of(os.fstat(descriptor)) != file.stamp:
+                raise _changed(file)
+        finally:
+            os.close(descriptor)
+        return digest.hexdigest
+
+    def _room(self, wanted: int, consumers: "Consumers") -> memoryview:
+        if self._blocks[0].used == BLOCK:
+            self._flush(consumers)
+        block = self._blocks[0]
+        return block.memory[block.used : block.used + wanted]
+
+    def _put(self, data: bytes, consumers: "Consumers") -> None:
+        rest = memoryview(data)
+        while rest:
+            room = self._room(len(rest), consumers)
+            room[:] = rest[: len(room)]
+            self._blocks[0].used += len(room)
+            rest = rest[len(room) :]
+
+    def _flush(self, consumers: "Consumers") -> None:
+        block = self._blocks[0]
+        if block.used:
+            part = block.memory[: block.used]
+            block.pending.extend(lane.call(take, part) for lane, take in consumers)
+            self._blocks.rotate(-1)
+            self._blocks[0].settle()
+
+    def _settle(self) -> None:
+        for block in self._blocks:
+            block.settle()
+
+    def _lane_of(self, sink: LayerSink) -> _Lane:
+        if id(sink) not in self._lanes:
+            self._lanes[id(sink)] = self._new_lane()
+        return self._lanes[id(sink)]
+
+    def _new_lane(self) -> _Lane:
+        lane = _Lane()
+        self._stack.callback(lane.close)
+        return lane
+
+
+Consumers = Sequence[tuple[_Lane, Callable[[memoryview], None]]]
+
+
+def _open(file: SourceFile) -> int:
+    try:
+        descriptor = os.open(file.source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise UnusableInputError(f"the model file `{file.path}` cannot be read: {error.strerror}") from error
+    if Stamp.of(os.fstat(descriptor)) != file.stamp:
+        os.close(descriptor)
+        raise _changed(file)
+    return descriptor
+
+
+def _read(descriptor: int, room: memoryview, file: SourceFile) -> int:
+    try:
+        count = os.readv(descriptor, [room])
+    except OSError as error:
+        raise DeployError(f"the model file `{file.path}` cannot be read: {error.strerror}") from error
+    if not count:
+        raise _changed(file)
+    return count
+
+
+def _changed(file: SourceFile) -> UnusableInputError:
+    return UnusableInputError(
+        f"the model file `{file.path}` changed while it was read",
+        hint="build again when whatever writes the model has finished",
+    )
