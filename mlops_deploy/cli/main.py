@@ -10,6 +10,8 @@ import click
 
 from mlops_deploy import __version__
 from mlops_deploy.cli.build_model import build_model
+from mlops_deploy.cli.check import check
+from mlops_deploy.cli.docs import docs
 from mlops_deploy.errors import DeployError, InterruptedByUserError
 
 
@@ -44,7 +46,7 @@ def app() -> None:
     """From a model file to a served, switchable, observable endpoint."""
 
 
-for command in (build_model,):
+for command in (build_model, check, docs):
     app.add_command(command)
 
 

@@ -143,7 +143,7 @@ class Table:
         if at.vocabulary is None:
             at = At(at.issues, at.folder, at.path, at.partial, Vocabulary(self.synonyms, tuple(self.paths())))
         values: dict[str, Any] = {}
-        given = set()
+        given: set[str | None] = set()
         for key, value in node.entries:
             if one := known.get(key.text):
                 given.add(one.key)

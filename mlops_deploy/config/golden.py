@@ -1,31 +1,44 @@
 """Golden requests: JSON lines, each a request whose answer is known."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from mlops_deploy.config.fields import At, Field, Table
 from mlops_deploy.config.issues import Issue, Issues, Mark, Source
-from mlops_deploy.config.kinds import Json, ListOf, Number
-from mlops_deploy.config.marks import parse
+from mlops_deploy.config.kinds import JsonMap, ListOf, Number
+from mlops_deploy.config.marks import Node, parse
 from mlops_deploy.config.read import read
 from mlops_deploy.spec.deploy import GoldenRequest, JsonValue
 
 MAX_BYTES: Final = 16 << 20
 
-INPUTS: Final[Field[tuple[JsonValue, ...]]] = Field(
-    "inputs", ListOf(Json("map"), least=1), doc="The input tensors.", default=(), example="[…]", required=True
-)
-REQUEST: Final[Field[Any]] = Field(
+
+@dataclass(frozen=True, slots=True)
+class _Body(JsonMap):
+    """An infer request: an object with `inputs`."""
+
+    def decode(self, node: Node, at: At) -> dict[str, JsonValue] | None:
+        """The object."""
+        body = JsonMap.decode(self, node, at)
+        if body is not None and not (isinstance(body.get("inputs"), list) and body["inputs"]):
+            at.expected(node, "an infer request", "it has no list `inputs` with something in it")
+            return None
+        return body
+
+
+REQUEST: Final[Field[Mapping[str, JsonValue]]] = Field(
     "request",
-    Json("map"),
+    _Body(),
     doc="The body of `/v2/models/<name>/infer`.",
     default={},
     example='{"inputs": […]}',
     required=True,
 )
 EXPECT: Final[Field[tuple[JsonValue, ...]]] = Field(
-    "expect", ListOf(Json("map"), least=1), doc="Its `outputs`.", default=(), example="[…]", required=True
+    "expect", ListOf(JsonMap(), least=1), doc="Its `outputs`.", default=(), example="[…]", required=True
 )
 TOLERANCE: Final = Field("tolerance", Number(0, 1e300), doc="Allowed difference, absolute.", default=0.0)
 TABLE: Final = Table((REQUEST, EXPECT, TOLERANCE), doc="One golden request.")

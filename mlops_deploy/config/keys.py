@@ -3,8 +3,8 @@
 from typing import Final, get_args
 
 from mlops_deploy.config.fields import NOTHING, Field, Table, Values
-from mlops_deploy.config.kinds import Bounded, Choice, Environment, Json, ListOf, Number, Parsed, PathTo, Text, Whole
-from mlops_deploy.spec.deploy import Ready, ReleaseSpec, Strategy, Target
+from mlops_deploy.config.kinds import Bounded, Choice, Environment, JsonMap, ListOf, Number, Parsed, PathTo, Text, Whole
+from mlops_deploy.spec.deploy import JsonValue, Ready, ReleaseSpec, Strategy, Target
 from mlops_deploy.spec.refs import IMAGE_REF_PATTERN, MODEL_NAME_PATTERN, ImageRef
 from mlops_deploy.spec.units import DURATION_PATTERN, SIZE_PATTERN, parse_duration, parse_size, show_duration
 
@@ -77,9 +77,9 @@ MODEL_LICENCE: Final[Field[str | None]] = Field(
     default=None,
     example="Apache-2.0",
 )
-MODEL_SIGNATURE: Final[Field[dict[str, object] | None]] = Field(
+MODEL_SIGNATURE: Final[Field[dict[str, JsonValue] | None]] = Field(
     "signature",
-    Json("map"),
+    JsonMap(),
     doc="Inputs and outputs of the model, recorded in the carrier as they stand here.",
     default=None,
     example="{inputs: [{name: input-0, datatype: FP64, shape: [-1, 64]}]}",
@@ -288,8 +288,13 @@ SYNONYMS: Final = {
     "uri": "model.path",
 }
 
+TITLE: Final = "mlops.yml"
+DOC: Final = (
+    "One prediction service. An overlay `mlops.<env>.yml` beside it, chosen by `-e <env>`, is laid over it: "
+    "maps merge, lists and scalars replace. JSON works too. Keys that start with `x-` are ignored."
+)
 TABLE: Final = Table(
     (SERVICE, MODEL, PRESET, SERVER, TARGET, PORT, ENV, RESOURCES, USER, READY, RELEASE),
-    doc="One prediction service.",
+    doc=DOC,
     synonyms=SYNONYMS,
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
-from mlops_deploy.config.fields import At, Kind, Schema
+from mlops_deploy.config.fields import At, Kind, Schema, shorten
 from mlops_deploy.config.marks import Items, Mapping, Node, Scalar
 from mlops_deploy.errors import DeployError
 from mlops_deploy.spec.deploy import JsonValue
@@ -18,6 +18,8 @@ N = TypeVar("N", int, float)
 
 LINE: Final = r"[^\x00-\x1f\x7f]+"
 _QUOTE_IT: Final = "some YAML readers take this for another kind of value: put it in quotes"
+_HALF: Final = "this is half a character: write both halves, or the character itself"
+_WHOLE_DIGITS: Final = 20
 _ENTRY_BYTES: Final = 128 << 10
 
 
@@ -148,12 +150,10 @@ class Number:
 
     def decode(self, node: Node, at: At) -> float | None:
         """The number."""
-        if (
-            isinstance(node, Scalar)
-            and node.kind in {"whole", "number"}
-            and self.least <= float(node.text) <= self.most
-        ):
-            return float(node.text)
+        if isinstance(node, Scalar) and node.kind in {"whole", "number"}:
+            value = float(node.text)
+            if self.least <= value <= self.most:
+                return value
         at.expected(node, self.expected, _without_quotes(node))
         return None
 
@@ -242,7 +242,7 @@ class ListOf(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Environment variables. Values are taken exactly as they are written, so `on` stays `on` and `1.10` stays `1.10`."""
+    """Environment variables; values are taken exactly as they are written: `on` stays `on` and `1.10` stays `1.10`."""
 
     reserved: tuple[str, ...] = ()
     expected: str = "a map of names and values"
@@ -269,7 +269,7 @@ class Environment:
     def _value(self, key: Scalar, value: Node, at: At) -> str | None:
         if not re.fullmatch(self.NAME, key.text):
             at.wrong(
-                key.mark, f"`{key.text[:80]}` cannot name a variable", "use letters, digits and `_`, no digit first"
+                key.mark, f"`{shorten(key.text)}` cannot name a variable", "use letters, digits and `_`, no digit first"
             )
         elif key.text in self.reserved:
             at.wrong(key.mark, f"`{key.text}` is set by the job itself", "remove it, or choose another name")
@@ -285,52 +285,55 @@ class Environment:
 
 
 @dataclass(frozen=True, slots=True)
-class Json:
-    """Any JSON value, or only a map (`table`) or a list (`list`)."""
+class JsonMap:
+    """Any JSON object; numbers and truth values only where JSON has them."""
 
-    top: str = "any"
+    expected: str = "a map"
 
-    @property
-    def expected(self) -> str:
-        """In words."""
-        return {"any": "a JSON value", "map": "a map", "list": "a list with something in it"}[self.top]
-
-    def decode(self, node: Node, at: At) -> JsonValue:
-        """The value; numbers and truth values only where JSON has them."""
-        right = {"any": True, "map": isinstance(node, Mapping), "list": isinstance(node, Items) and bool(node.items)}
-        if not right[self.top]:
-            at.expected(node, self.expected)
-            return None
-        return _json(node, at)
+    def decode(self, node: Node, at: At) -> dict[str, JsonValue] | None:
+        """The object."""
+        if isinstance(node, Mapping):
+            return {_json_key(key, at): _json(value, at.child(key.text)) for key, value in node.entries}
+        at.expected(node, self.expected)
+        return None
 
     def schema(self) -> Schema:
-        """The type of the top."""
-        return {"any": {}, "map": {"type": "object"}, "list": {"type": "array", "minItems": 1}}[self.top]
+        """An object."""
+        return {"type": "object"}
 
 
 def _json(node: Node, at: At) -> JsonValue:
     match node:
         case Mapping():
-            return {_json_key(key, at): _json(value, at.child(key.text)) for key, value in node.entries}
+            return JsonMap().decode(node, at)
         case Items():
             return [_json(item, at.child(index)) for index, item in enumerate(node.items)]
-        case Scalar(kind="empty"):
+        case Scalar(kind="unclear"):
+            at.expected(node, "a JSON value", _QUOTE_IT)
             return None
-        case Scalar(kind="truth"):
-            return node.text == "true"
-        case Scalar(kind="whole"):
-            return int(node.text) if len(node.text) < 40 else float(node.text)  # noqa: PLR2004 - beyond any tensor's type
-        case Scalar(kind="number"):
-            return _finite(node, at)
         case Scalar():
-            if node.kind == "unclear" or not _encodes(node.text):
-                at.expected(node, "a JSON value", _QUOTE_IT)
+            return _json_scalar(node, at)
+
+
+def _json_scalar(node: Scalar, at: At) -> JsonValue:
+    match node.kind:
+        case "empty":
+            return None
+        case "truth":
+            return node.text == "true"
+        case "whole" if len(node.text) <= _WHOLE_DIGITS:
+            return int(node.text)
+        case "whole" | "number":
+            return _finite(node, at)
+        case _:
+            if not _encodes(node.text):
+                at.expected(node, "a JSON value", _HALF)
             return node.text
 
 
 def _json_key(key: Scalar, at: At) -> str:
     if key.kind not in {"text", "quoted"}:
-        at.wrong(key.mark, f"the key `{key.text[:80]}` must be text", "put it in quotes")
+        at.wrong(key.mark, f"the key `{shorten(key.text)}` must be text", "put it in quotes")
     return key.text
 
 
@@ -345,7 +348,7 @@ def _not_passable(name: str, value: str) -> str | None:
     if "\0" in value:
         return "a NUL cannot be passed to a program"
     if not _encodes(value):
-        return "this is half a character: write both halves, or the character itself"
+        return _HALF
     if len(name) + len(value.encode()) + 2 > _ENTRY_BYTES:
         return f"Linux takes {_ENTRY_BYTES >> 10} KiB per variable; put it in a file of the model"
     return None

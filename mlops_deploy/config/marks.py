@@ -11,7 +11,7 @@ Only the event stream of PyYAML is used, never its constructors: no input can ma
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NoReturn
 
 import yaml
 
@@ -20,9 +20,12 @@ from mlops_deploy.config.issues import Issue, Issues, Mark, Path, Source
 Kind = Literal["text", "quoted", "empty", "truth", "whole", "number", "unclear"]
 DEPTH: Final = 32
 
+_Event = Any  # the attributes of PyYAML's events are untyped
+
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _OCTAL = re.compile(r"[-+]?0o[0-7_]+")
+_JSON_PAIR = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESOLVERS: dict[str | None, list[tuple[str, re.Pattern[str]]]] = yaml.SafeLoader.yaml_implicit_resolvers
 
@@ -62,6 +65,8 @@ class _StopError(Exception):
 def parse(source: Source, issues: Issues, *, line: int | None = None) -> Node | None:
     """The one document of `source`, or of its line number `line`; None when an issue says why there is none."""
     text = source.text if line is None else source.lines[line - 1]
+    if line is not None or source.name.endswith(".json"):
+        text = _JSON_PAIR.sub(_joined, text)
     return _Parser(source, issues, offset=(line or 1) - 1).document(text)
 
 
@@ -92,7 +97,7 @@ class _Parser:
                 root = self._node(event, events, ())
         return root
 
-    def _node(self, event: Any, events: Iterator[Any], path: Path) -> Node:  # noqa: ANN401 - PyYAML's events are untyped
+    def _node(self, event: _Event, events: Iterator[Any], path: Path) -> Node:
         if isinstance(event, yaml.AliasEvent):
             self._stop(event, f"the alias `*{event.anchor}` is not supported", "write the value out", path)
         if event.tag and event.tag != "!":
@@ -105,7 +110,7 @@ class _Parser:
             return self._items(event, events, path)
         return Scalar(event.value, _kind(event), self._mark(event))
 
-    def _items(self, start: Any, events: Iterator[Any], path: Path) -> Items:  # noqa: ANN401 - as above
+    def _items(self, start: _Event, events: Iterator[Any], path: Path) -> Items:
         items: list[Node] = []
         for event in events:
             if isinstance(event, yaml.SequenceEndEvent):
@@ -113,7 +118,7 @@ class _Parser:
             items.append(self._node(event, events, (*path, len(items))))
         return Items(tuple(items), self._mark(start))
 
-    def _mapping(self, start: Any, events: Iterator[Any], path: Path) -> Mapping:  # noqa: ANN401 - as above
+    def _mapping(self, start: _Event, events: Iterator[Any], path: Path) -> Mapping:
         entries: dict[str, tuple[Scalar, Node]] = {}
         for event in events:
             if isinstance(event, yaml.MappingEndEvent):
@@ -121,7 +126,6 @@ class _Parser:
             key = self._node(event, events, path)
             if not isinstance(key, Scalar):
                 self._stop(event, "a key must be one word, not a list or map", "write `key: value`", path)
-                raise AssertionError
             value = self._node(next(events), events, (*path, key.text))
             self._keep(entries, key, value, path)
         return Mapping(tuple(entries.values()), self._mark(start))
@@ -153,21 +157,27 @@ class _Parser:
             column = 0 if self.source.lines[row].strip() == "" else len(self.source.lines[row])
         return Mark(self.source, row + 1, column + 1)
 
-    def _mark(self, event: Any) -> Mark:  # noqa: ANN401 - as above
+    def _mark(self, event: _Event) -> Mark:
         start, end = event.start_mark, event.end_mark
         line = start.line + self.offset
         stop = end.column if end.line == start.line else len(self.source.lines[line])
         return Mark(self.source, line + 1, start.column + 1, max(1, stop - start.column))
 
-    def _wrong(self, event: Any, message: str, hint: str, path: Path = ()) -> None:  # noqa: ANN401 - as above
+    def _wrong(self, event: _Event, message: str, hint: str, path: Path = ()) -> None:
         self.issues.add(Issue(mark=self._mark(event), path=path, message=message, hint=hint))
 
-    def _stop(self, event: Any, message: str, hint: str, path: Path = ()) -> None:  # noqa: ANN401 - as above
+    def _stop(self, event: _Event, message: str, hint: str, path: Path = ()) -> NoReturn:
         self._wrong(event, message, hint, path)
         raise _StopError
 
 
-def _kind(event: Any) -> Kind:  # noqa: ANN401 - as above
+def _joined(pair: re.Match[str]) -> str:
+    """The two escapes that JSON needs beyond U+FFFF as the one escape that YAML has."""
+    backslashes, high, low = pair.groups()
+    return f"{backslashes}\\U{0x10000 + ((int(high, 16) & 0x3FF) << 10) + (int(low, 16) & 0x3FF):08x}"
+
+
+def _kind(event: _Event) -> Kind:
     return "quoted" if event.style or event.tag == "!" else kind_of(event.value)
 
 

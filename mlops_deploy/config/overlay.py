@@ -14,7 +14,7 @@ RESERVED: Final = ("a", "b", "router")
 
 
 def overlay_path(base: Path, environment: str) -> Path:
-    """`mlops.<env>.yml` beside `mlops.yml`; raise `ConfigError` for a bad name and list what is there for a missing one."""
+    """The overlay beside `base`; raise `ConfigError` for a bad name, and for a missing overlay say what is there."""
     if not re.fullmatch(SERVICE_PATTERN, environment) or environment in RESERVED:
         allowed = "use lower-case letters, digits and `-`, a letter first, at most 32; not `a`, `b` or `router`"
         raise ConfigError(f"`{environment[:80]}` cannot name an environment", hint=allowed)
@@ -39,5 +39,5 @@ def _there(base: Path) -> str:
     names = [path.name[len(base.stem) + 1 : -len(base.suffix) or None] for path in found]
     known = [name for name in names if re.fullmatch(SERVICE_PATTERN, name)]
     if not known:
-        return f"no overlay is there; write one, or leave out `-e`"
+        return "no overlay is there; write one, or leave out `-e`"
     return "there are overlays for " + ", ".join(f"`{name}`" for name in known)
