@@ -1,0 +1,88 @@
+"""A service becomes a job file: the carrier is chosen, the file is written whole or not at all."""
+
+from pathlib import Path
+from typing import Final, get_args
+
+from mlops_deploy.api.freshness import freshness
+from mlops_deploy.errors import DeployError, UnusableInputError
+from mlops_deploy.ports import Story
+from mlops_deploy.render.compose import render_compose
+from mlops_deploy.spec.deploy import DeploySpec, Target
+from mlops_deploy.spec.rendered import CarrierRef, Rendered, ServerRun
+from mlops_deploy.store.cache import DigestCache
+from mlops_deploy.store.files import replace_file
+from mlops_deploy.store.layout import LayoutStore, Stored
+
+ALIASES: Final[dict[str, Target]] = {"compose": "docker"}
+TARGETS: Final = (*get_args(Target), *ALIASES)
+"""What `--target` takes."""
+
+
+def choose_target(spec: DeploySpec, asked: str | None) -> Target:
+    """The target that was asked for, else the configuration's, else `docker`; refuse one that has no job file yet."""
+    name = asked or spec.target or "docker"
+    target = ALIASES.get(name, name)
+    if target != "docker":
+        raise UnusableInputError(
+            f"target `{target}` cannot be rendered yet", hint="`--target docker` writes a Compose file"
+        )
+    return "docker"
+
+
+def choose_carrier(spec: DeploySpec, store: LayoutStore, asked: str | None) -> Stored:
+    """The carrier that `asked` names in the store, else the newest of the service's model.
+
+    Raises `UnusableInputError` when there is none, or when it carries another model than the service serves.
+    """
+    if asked is None:
+        return _newest(spec, store)
+    stored = store.find(asked)
+    if stored.name != spec.model.name:
+        raise UnusableInputError(
+            f"`{asked}` carries the model `{stored.name}`; service `{spec.service}` serves `{spec.model.name}`",
+            hint="name another carrier, or set `model.name`",
+        )
+    return stored
+
+
+def _newest(spec: DeploySpec, store: LayoutStore) -> Stored:
+    stored = store.newest(spec.model.name)
+    if stored is None:
+        raise UnusableInputError(
+            f"no carrier of model `{spec.model.name}` in the store `{store.path}`",
+            hint="build one with `mlops-deploy build-model`",
+        )
+    return stored
+
+
+def render(spec: DeploySpec, carrier: Stored, server: ServerRun, story: Story) -> Rendered:
+    """Render the service for Docker Compose, telling which model and which server it names."""
+    ref = CarrierRef(name=carrier.image, digest=carrier.digest, content_id=carrier.content_id)
+    rendered = render_compose(spec, ref, server)
+    story.say(f"model {carrier.name}@{carrier.content_id.short}: carrier `{ref.image.ref}`, built {carrier.time}")
+    story.say(f"server: `{server.image.ref}`")
+    return rendered
+
+
+def tell_changes(spec: DeploySpec, carrier: Stored, cache: DigestCache, story: Story) -> None:
+    """Warn when the model on disk is not, or may not be, the one in the carrier."""
+    match freshness(spec.model.path, carrier.content_id, cache):
+        case "changed":
+            story.warn(f"`{spec.model.path}` has changed since; `mlops-deploy build-model` builds a new carrier")
+        case "touched":
+            story.warn(f"`{spec.model.path}` may have changed since; `mlops-deploy build-model` builds a new carrier")
+        case "same" | "absent":
+            pass
+
+
+def write(rendered: Rendered, path: Path) -> None:
+    """Write the file under its name only when all of it is on disk; a link is followed.
+
+    Raises `UnusableInputError` for a folder, `DeployError` when the file cannot be written.
+    """
+    if path.is_dir():
+        raise UnusableInputError(f"`{path}` is a folder; one file is written", hint=f"`-o {path / 'compose.yml'}`")
+    try:
+        replace_file(path.resolve(), rendered.text.encode())
+    except OSError as error:
+        raise DeployError(f"`{path}` cannot be written: {(error.strerror or str(error)).lower()}") from error
