@@ -11,16 +11,19 @@ import yaml
 
 from mlops_deploy.render.compose import document, render_compose
 from mlops_deploy.spec.deploy import DeploySpec, GoldenRequest, ModelSpec, Ready, ReleaseSpec, Resources, ServerSpec
+from mlops_deploy.spec.preset import Ports, Preset, Readiness
 from mlops_deploy.spec.refs import ContentId, Digest
-from mlops_deploy.spec.rendered import CarrierRef, JobImage, ServerRun
+from mlops_deploy.spec.rendered import CarrierRef, JobImage
 
 LIMIT_MS = 2.0
 CARRIER = CarrierRef(name="digits", digest=Digest("0" * 64), content_id=ContentId("1" * 64))
-SERVER = ServerRun(
-    image=JobImage(ref="mlops-server-kserve-sklearn:012345abcdef", local=True),
-    port=8080,
-    user="65532:65532",
-    ready=("python", "-m", "mlops_server.ready"),
+IMAGE = JobImage(ref="mlops-server-kserve-sklearn:012345abcdef", local=True)
+PRESET = Preset(
+    name="kserve-sklearn",
+    doc="",
+    command=("python", "-m", "mlops_server"),
+    ports=Ports(http=8080),
+    ready=Readiness(path="/v2/models/{name}/ready", command=("python", "-m", "mlops_server.ready")),
 )
 GOLDEN = GoldenRequest(
     request={"inputs": [{"name": "x", "shape": [1, 64], "datatype": "FP64", "data": [0.5] * 64}]},
@@ -59,14 +62,14 @@ def best(work: Callable[[], object], times: int = 5) -> float:
 def rows() -> Iterator[tuple[str, str, str, float, str]]:
     """Name, ours, peer or limit, ratio, goal."""
     services = [service(number) for number in range(1000)]
-    documents = [document(spec, CARRIER, SERVER) for spec in services[:100]]
+    documents = [document(spec, CARRIER, IMAGE, PRESET) for spec in services[:100]]
 
     def rendered(count: int) -> float:
         """Milliseconds per service, of as many renderings in all whatever the count."""
         work = [services[:count]] * (len(services) // count)
-        return best(lambda: [[render_compose(spec, CARRIER, SERVER) for spec in some] for some in work])
+        return best(lambda: [[render_compose(spec, CARRIER, IMAGE, PRESET) for spec in some] for some in work])
 
-    render_compose(services[0], CARRIER, SERVER)  # loads the template
+    render_compose(services[0], CARRIER, IMAGE, PRESET)  # loads the template
     bare = best(lambda: [yaml.load(yaml.dump(d, Dumper=yaml.CSafeDumper), yaml.CSafeLoader) for d in documents]) * 10
     ten, thousand = rendered(10), rendered(1000)
     yield "render, of 1,000 services", f"{thousand:.2f} ms", f"{LIMIT_MS:.2f} ms", thousand / LIMIT_MS, "<= 1.0"

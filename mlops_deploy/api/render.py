@@ -8,7 +8,8 @@ from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.ports import Story
 from mlops_deploy.render.compose import render_compose
 from mlops_deploy.spec.deploy import DeploySpec, Target
-from mlops_deploy.spec.rendered import CarrierRef, Rendered, ServerRun
+from mlops_deploy.spec.preset import Preset
+from mlops_deploy.spec.rendered import CarrierRef, JobImage, Rendered
 from mlops_deploy.store.cache import DigestCache
 from mlops_deploy.store.files import replace_file
 from mlops_deploy.store.layout import LayoutStore, Stored
@@ -55,12 +56,12 @@ def _newest(spec: DeploySpec, store: LayoutStore) -> Stored:
     return stored
 
 
-def render(spec: DeploySpec, carrier: Stored, server: ServerRun, story: Story) -> Rendered:
+def render(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset, story: Story) -> Rendered:
     """Render the service for Docker Compose, telling which model and which server it names."""
     ref = CarrierRef(name=carrier.image, digest=carrier.digest, content_id=carrier.content_id)
-    rendered = render_compose(spec, ref, server)
+    rendered = render_compose(spec, ref, image, preset)
     story.say(f"model {carrier.name}@{carrier.content_id.short}: carrier `{ref.image.ref}`, built {carrier.time}")
-    story.say(f"server: `{server.image.ref}`")
+    story.say(f"server: `{image.ref}`")
     return rendered
 
 

@@ -8,7 +8,8 @@ from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.render.health import golden_list, rhythm
 from mlops_deploy.render.layout import Document, Value, lay_out
 from mlops_deploy.spec.deploy import DeploySpec, Resources
-from mlops_deploy.spec.rendered import CarrierRef, JobImage, Rendered, ServerRun
+from mlops_deploy.spec.preset import Preset, fill_preset, filling
+from mlops_deploy.spec.rendered import CarrierRef, JobImage, Rendered
 
 TEMPLATE: Final = "compose/compose.yml.j2"
 VOLUME: Final = "/model"
@@ -29,27 +30,42 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}")
 _UNITS = ((1 << 30, "g"), (1 << 20, "m"), (1 << 10, "k"), (1, "b"))
 
 
-def render_compose(spec: DeploySpec, carrier: CarrierRef, server: ServerRun) -> Rendered:
-    """Write the file that plain `docker compose up --wait` runs.
+def render_compose(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Preset) -> Rendered:
+    """Write the file that plain `docker compose up --wait` runs: the server `image` as `preset` says it is run.
 
-    Raises `UnusableInputError` for a variable that no container can be given.
+    Raises `UnusableInputError` for a preset that needs more than one container and one volume, and for a variable that
+    no container can be given.
     """
-    text = lay_out(TEMPLATE, document(spec, carrier, server))
+    text = lay_out(TEMPLATE, document(spec, carrier, image, preset))
     return Rendered(target="docker", project=spec.project, text=text)
 
 
-def document(spec: DeploySpec, carrier: CarrierRef, server: ServerRun) -> Document:
+def document(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Preset) -> Document:
     """The Compose file as data: what the text must say, before Compose's own quoting of `$`."""
+    _refuse_unsupported(preset)
+    path = f"{VOLUME}/v/{carrier.content_id.hex}"
+    preset = fill_preset(preset, filling(preset, name=spec.model.name, content=carrier.content_id, path=path))
     labels = _labels(spec)
     with_content = labels | {"io.mlops-deploy.content": carrier.content_id.hex}
     return {
         "name": spec.project,
         "services": {
             "bootstrap": _bootstrap(carrier) | {"labels": with_content},
-            "server": _server(spec, carrier, server) | {"labels": with_content},
+            "server": _server(spec, carrier, image, preset) | {"labels": with_content},
         },
         "volumes": {"models": {"name": f"{spec.project}-models", "labels": labels}},
     }
+
+
+def _refuse_unsupported(preset: Preset) -> None:
+    needs = {"layout": preset.layout, "files": preset.files}
+    if named := [name for name, value in needs.items() if value]:
+        raise UnusableInputError(f"preset `{preset.name}` sets `{named[0]}`, which cannot be rendered for docker yet")
+    if not preset.ready.command:
+        raise UnusableInputError(
+            f"preset `{preset.name}` has no `ready.command`, without which a health check proves nothing",
+            hint="give the preset a command that runs in the server image and ends with 0 when this model answers",
+        )
 
 
 def _bootstrap(carrier: CarrierRef) -> Document:
@@ -65,18 +81,20 @@ def _bootstrap(carrier: CarrierRef) -> Document:
     }
 
 
-def _server(spec: DeploySpec, carrier: CarrierRef, server: ServerRun) -> Document:
+def _server(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Preset) -> Document:
     return {
-        **_image(server.image),
-        **({"command": list(server.command)} if server.command else {}),
-        **_hardened(spec.user or server.user),
+        **_image(image),
+        **({"entrypoint": list(preset.command)} if preset.command else {}),
+        **({"command": list(preset.args)} if preset.args else {}),
+        **_hardened(spec.user or f"{preset.uid}:{preset.uid}"),
         "depends_on": {"bootstrap": {"condition": "service_completed_successfully"}},
-        "environment": _environment(spec, carrier, server),
-        "ports": [f"{LOOPBACK}:{spec.port}:{server.port}"],
+        "environment": _environment(spec, carrier, preset),
+        "ports": [f"{LOOPBACK}:{spec.port}:{preset.ports.http}"],
         "volumes": [_read_only_volume()],
-        "healthcheck": _healthcheck(server.ready, spec.ready.deadline),
+        "healthcheck": _healthcheck(preset.ready.command, spec.ready.deadline),
         "deploy": {"resources": {"limits": _limits(spec.resources)}},
-        "restart": "unless-stopped",
+        "restart": preset.restart,
+        "stop_signal": preset.drain_signal,
         "stop_grace_period": _seconds(spec.release.drain),
         "logging": _logging(),
     }
@@ -100,17 +118,17 @@ def _read_only_volume() -> Document:
     return {"type": "volume", "source": "models", "target": VOLUME, "read_only": True, "volume": {"nocopy": True}}
 
 
-def _environment(spec: DeploySpec, carrier: CarrierRef, server: ServerRun) -> Document:
+def _environment(spec: DeploySpec, carrier: CarrierRef, preset: Preset) -> Document:
     ours = {
         "MODEL_NAME": spec.model.name,
         "MODEL_ID": carrier.content_id.hex,
         "MODEL_PATH": f"{VOLUME}/v/{carrier.content_id.hex}",
-        "PORT": str(server.port),
+        "PORT": str(preset.ports.http),
     }
     if spec.ready.golden:
         ours["GOLDEN"] = golden_list(spec.ready.golden)
     _refuse_taken(spec.env, {*ours, "GOLDEN", "MODEL"})
-    return {name: _variable(name, value) for name, value in (ours | _sorted(server.env) | _sorted(spec.env)).items()}
+    return {name: _variable(name, value) for name, value in (ours | _sorted(preset.env) | _sorted(spec.env)).items()}
 
 
 def _sorted(env: Mapping[str, str]) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """What goes into a job file besides the service itself, and what comes out."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mlops_deploy.spec.deploy import Target
 from mlops_deploy.spec.refs import ContentId, Digest
@@ -27,18 +26,6 @@ class CarrierRef:
     def image(self) -> JobImage:
         """`NAME:<first 12 hex digits of the index digest>`: the name that every loaded carrier gets in an engine."""
         return JobImage(ref=f"{self.name}:{self.digest.short}", local=True)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerRun:
-    """How a server image is run and asked: its HTTP port, its user, and the command that proves the model answers."""
-
-    image: JobImage
-    port: int
-    user: str
-    ready: tuple[str, ...]
-    command: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import pytest
 from mlops_deploy.render.compose import render_compose
 from mlops_deploy.spec.deploy import DeploySpec, ModelSpec, Ready, ReleaseSpec, Resources, ServerSpec
 from mlops_deploy.spec.refs import ContentId, Digest
-from mlops_deploy.spec.rendered import CarrierRef, JobImage, ServerRun
+from mlops_deploy.spec.rendered import CarrierRef, JobImage
 
 pytestmark = pytest.mark.docker
 
@@ -81,18 +81,19 @@ def carrier(content: ContentId = CONTENT) -> CarrierRef:
     return CarrierRef(name="plane", digest=Digest("2" * 64), content_id=content)
 
 
-def tiny_server() -> ServerRun:
-    return ServerRun(
-        image=JobImage(ref="mlops-tiny-v2:latest", local=True),
-        port=8080,
-        user="65532:65532",
-        ready=("python", "-m", "mlops_server.ready"),
-    )
+TINY = JobImage(ref="mlops-tiny-v2:latest", local=True)
+PRESET = Preset(
+    name="kserve-sklearn",
+    doc="",
+    command=("python", "-m", "mlops_server"),
+    ports=Ports(http=8080),
+    ready=Readiness(path="/v2/models/{name}/ready", command=("python", "-m", "mlops_server.ready")),
+)
 
 
 def understood(spec, folder):
     file = folder / "compose.yml"
-    file.write_text(render_compose(spec, carrier(), tiny_server()).text)
+    file.write_text(render_compose(spec, carrier(), TINY, PRESET).text)
     run = subprocess.run(
         ["docker", "compose", "-f", file, "config", "--format", "json"], capture_output=True, text=True, check=False
     )

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from mlops_deploy.spec.deploy import DeploySpec, GoldenRequest, ModelSpec, Ready, ReleaseSpec, Resources, ServerSpec
+from mlops_deploy.spec.preset import Ports, Preset, Readiness
 from mlops_deploy.spec.refs import ContentId, Digest
-from mlops_deploy.spec.rendered import CarrierRef, JobImage, ServerRun
+from mlops_deploy.spec.rendered import CarrierRef, JobImage
 
 GOLDEN = GoldenRequest(
     request={"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP64", "data": [1.5, 2.0]}]},
@@ -40,10 +41,23 @@ def carrier() -> CarrierRef:
 
 
 @pytest.fixture
-def server() -> ServerRun:
-    return ServerRun(
-        image=JobImage(ref="mlops-server-kserve-sklearn:012345abcdef", local=True),
-        port=8080,
-        user="65532:65532",
-        ready=("python", "-m", "mlops_server.ready"),
+def image() -> JobImage:
+    return JobImage(ref="mlops-server-kserve-sklearn:012345abcdef", local=True)
+
+
+@pytest.fixture
+def preset() -> Preset:
+    return Preset(
+        name="kserve-sklearn",
+        doc="",
+        build="server",
+        command=("python", "-m", "mlops_server"),
+        ports=Ports(http=8080, grpc=8081, metrics=8080),
+        ready=Readiness(path="/v2/models/{name}/ready", command=("python", "-m", "mlops_server.ready")),
     )
+
+
+@pytest.fixture
+def job(carrier: CarrierRef, image: JobImage, preset: Preset) -> tuple[CarrierRef, JobImage, Preset]:
+    """What a job is rendered from besides the service."""
+    return carrier, image, preset

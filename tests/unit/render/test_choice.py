@@ -64,10 +64,10 @@ def test_a_target_without_a_job_file_is_refused(spec, configured, asked):
         choose_target(dataclasses.replace(spec, target=configured), asked)
 
 
-def test_the_file_names_the_carrier_by_its_digest_and_says_which(spec, store, server):
+def test_the_file_names_the_carrier_by_its_digest_and_says_which(spec, store, image, preset):
     story = Story()
     carrier = built(store, "digits", "b", tags=("registry.example.com/ml/digits:v1",))
-    text = render(spec, carrier, server, story).text
+    text = render(spec, carrier, image, preset, story).text
     assert "image: registry.example.com/ml/digits:bbbbbbbbbbbb\n" in text
     assert story.said[0].startswith("model digits@111111111111: carrier `registry.example.com/ml/digits:bbbbbbbbbbbb`")
 

@@ -13,33 +13,33 @@ NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,20}", fullmatch=True)
 VALUES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 
 
-def test_the_file_is_as_reviewed(spec, carrier, server, golden):
-    golden("compose.yml", render_compose(spec, carrier, server).text)
+def test_the_file_is_as_reviewed(spec, job, golden):
+    golden("compose.yml", render_compose(spec, *job).text)
 
 
-def test_the_smallest_file_is_as_reviewed(spec, carrier, server, golden):
+def test_the_smallest_file_is_as_reviewed(spec, job, golden):
     small = dataclasses.replace(spec, environment=None, env={}, resources=Resources(), ready=Ready())
-    golden("compose-small.yml", render_compose(small, carrier, server).text)
+    golden("compose-small.yml", render_compose(small, *job).text)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(env=st.dictionaries(NAMES, VALUES).filter(lambda env: not env.keys() & {"GOLDEN", "MODEL", "PORT"}))
-def test_every_value_comes_back_as_it_was(spec, carrier, server, env):
+def test_every_value_comes_back_as_it_was(spec, job, env):
     given_env = dataclasses.replace(spec, env=env)
-    text = render_compose(given_env, carrier, server).text
-    assert read_back(text) == document(given_env, carrier, server)
+    text = render_compose(given_env, *job).text
+    assert read_back(text) == document(given_env, *job)
     assert env.items() <= read_back(text)["services"]["server"]["environment"].items()
 
 
-def test_the_same_service_gives_the_same_bytes_whatever_the_order_of_its_keys(spec, carrier, server):
+def test_the_same_service_gives_the_same_bytes_whatever_the_order_of_its_keys(spec, job):
     turned = dataclasses.replace(spec, env=dict(reversed(spec.env.items())))
     assert list(turned.env) != list(spec.env)
-    assert render_compose(turned, carrier, server).text == render_compose(spec, carrier, server).text
+    assert render_compose(turned, *job).text == render_compose(spec, *job).text
 
 
 @pytest.mark.parametrize("name", ["bootstrap", "server"])
-def test_both_containers_are_hardened(spec, carrier, server, name):
-    service = services(spec, carrier, server)[name]
+def test_both_containers_are_hardened(spec, job, name):
+    service = services(spec, *job)[name]
     assert service["user"] == "65532:65532"
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -50,69 +50,93 @@ def test_both_containers_are_hardened(spec, carrier, server, name):
     assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
 
 
-def test_the_bootstrap_has_no_network_and_ends_once(spec, carrier, server):
-    bootstrap = services(spec, carrier, server)["bootstrap"]
+def test_the_bootstrap_has_no_network_and_ends_once(spec, job):
+    bootstrap = services(spec, *job)["bootstrap"]
     assert (bootstrap["network_mode"], bootstrap["restart"]) == ("none", "no")
     assert "command" not in bootstrap, "the carrier's own command guards that the right model was copied"
 
 
-def test_the_server_cannot_write_to_the_models_and_is_reached_from_this_machine_only(spec, carrier, server):
-    service = services(spec, carrier, server)["server"]
+def test_the_server_cannot_write_to_the_models_and_is_reached_from_this_machine_only(spec, job):
+    service = services(spec, *job)["server"]
     assert [volume["read_only"] for volume in service["volumes"]] == [True]
     assert service["ports"] == ["127.0.0.1:9000:8080"]
 
 
-def test_the_model_is_named_by_its_content(spec, carrier, server):
-    environment = services(spec, carrier, server)["server"]["environment"]
+def test_the_model_is_named_by_its_content(spec, job):
+    environment = services(spec, *job)["server"]["environment"]
     assert environment["MODEL_ID"] == "1" * 64
     assert environment["MODEL_PATH"] == "/model/v/" + "1" * 64
     assert environment["MODEL_NAME"] == "digits"
 
 
-def test_the_user_of_the_configuration_runs_the_server_alone(spec, carrier, server):
-    found = services(dataclasses.replace(spec, user="1000:1000"), carrier, server)
+def test_the_user_of_the_configuration_runs_the_server_alone(spec, job):
+    found = services(dataclasses.replace(spec, user="1000:1000"), *job)
     assert found["server"]["user"] == "1000:1000"
     assert found["bootstrap"]["user"] == "65532:65532", "the owner of the new volume"
 
 
-def test_an_image_of_a_registry_may_be_pulled_and_a_local_one_never(spec, carrier, server):
-    pulled = dataclasses.replace(server, image=dataclasses.replace(server.image, local=False))
-    assert services(spec, carrier, server)["server"]["pull_policy"] == "never"
-    assert services(spec, carrier, pulled)["server"]["pull_policy"] == "missing"
+def test_an_image_of_a_registry_may_be_pulled_and_a_local_one_never(spec, carrier, image, preset):
+    pulled = dataclasses.replace(image, local=False)
+    assert services(spec, carrier, image, preset)["server"]["pull_policy"] == "never"
+    assert services(spec, carrier, pulled, preset)["server"]["pull_policy"] == "missing"
 
 
-def test_a_variable_that_says_which_model_is_refused(spec, carrier, server):
+def test_a_variable_that_says_which_model_is_refused(spec, job):
     with pytest.raises(UnusableInputError, match="`env` sets `MODEL_ID`") as caught:
-        document(dataclasses.replace(spec, env={"MODEL_ID": "x"}), carrier, server)
+        document(dataclasses.replace(spec, env={"MODEL_ID": "x"}), *job)
     assert caught.value.hint == "remove `MODEL_ID` from `env`"
 
 
 @pytest.mark.parametrize("name", ["", "1A", "a b", "A=B", "A\n", "$A", "A" * 300])
-def test_what_cannot_name_a_variable_is_refused(spec, carrier, server, name):
+def test_what_cannot_name_a_variable_is_refused(spec, job, name):
     with pytest.raises(UnusableInputError, match="cannot name a variable"):
-        document(dataclasses.replace(spec, env={name: "x"}), carrier, server)
+        document(dataclasses.replace(spec, env={name: "x"}), *job)
 
 
-def test_a_variable_longer_than_linux_takes_is_refused(spec, carrier, server):
+def test_a_variable_longer_than_linux_takes_is_refused(spec, job):
     longest = "x" * (131_071 - len("BIG="))
-    assert document(dataclasses.replace(spec, env={"BIG": longest}), carrier, server)
+    assert document(dataclasses.replace(spec, env={"BIG": longest}), *job)
     with pytest.raises(UnusableInputError, match="`BIG` is 131,072 bytes long"):
-        document(dataclasses.replace(spec, env={"BIG": longest + "x"}), carrier, server)
+        document(dataclasses.replace(spec, env={"BIG": longest + "x"}), *job)
 
 
-def test_golden_requests_that_are_too_long_are_named_as_such(spec, carrier, server):
+def test_golden_requests_that_are_too_long_are_named_as_such(spec, job):
     wide = dataclasses.replace(spec.ready.golden[0], request={"text": "ä" * 70_000})
     with pytest.raises(UnusableInputError, match=r"the golden requests are 14\d,\d{3} bytes long"):
-        document(dataclasses.replace(spec, ready=Ready(golden=(wide,))), carrier, server)
+        document(dataclasses.replace(spec, ready=Ready(golden=(wide,))), *job)
 
 
 @pytest.mark.parametrize(
     ("count", "written"), [(512 << 20, "512m"), (3 << 30, "3g"), (1536 << 10, "1536k"), (10_000_001, "10000001b")]
 )
-def test_memory_is_written_in_the_largest_whole_unit(spec, carrier, server, count, written):
-    limits = services(dataclasses.replace(spec, resources=Resources(memory=count)), carrier, server)["server"]["deploy"]
-    assert limits["resources"]["limits"]["memory"] == written
+def test_memory_is_written_in_the_largest_whole_unit(spec, job, count, written):
+    server = services(dataclasses.replace(spec, resources=Resources(memory=count)), *job)["server"]
+    assert server["deploy"]["resources"]["limits"]["memory"] == written
 
 
-def services(spec, carrier, server):
-    return document(spec, carrier, server)["services"]
+def test_a_preset_is_filled_for_the_model(spec, carrier, image, preset):
+    filled = dataclasses.replace(
+        preset, args=("--name={name}", "--dir={path}"), env={"SERVED": "{id12}"}, drain_signal="SIGINT", uid=1000
+    )
+    found = services(spec, carrier, image, filled)["server"]
+    assert found["entrypoint"] == ["python", "-m", "mlops_server"]
+    assert found["command"] == ["--name=digits", "--dir=/model/v/" + "1" * 64]
+    assert found["environment"]["SERVED"] == "1" * 12
+    assert (found["stop_signal"], found["user"]) == ("SIGINT", "1000:1000")
+    assert read_back(render_compose(spec, carrier, image, filled).text)["services"]["server"] == found
+
+
+@pytest.mark.parametrize("changes", [{"layout": "models/{name}/1"}, {"files": {"config.pbtxt": "x"}}])
+def test_a_preset_that_wants_files_of_its_own_is_refused(spec, carrier, image, preset, changes):
+    with pytest.raises(UnusableInputError, match=f"sets `{next(iter(changes))}`, which cannot be rendered"):
+        document(spec, carrier, image, dataclasses.replace(preset, **changes))
+
+
+def test_a_preset_without_a_ready_command_is_refused(spec, carrier, image, preset):
+    blind = dataclasses.replace(preset, ready=dataclasses.replace(preset.ready, command=()))
+    with pytest.raises(UnusableInputError, match=r"has no `ready\.command`"):
+        document(spec, carrier, image, blind)
+
+
+def services(spec, *job):
+    return document(spec, *job)["services"]
