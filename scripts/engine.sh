@@ -25,12 +25,15 @@ has_command() { command -v "$1" >/dev/null 2>&1; }
 has_plugin() { docker "$1" version >/dev/null 2>&1; }
 has_package() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
-# Debian 12's own engine is 20.10 with Compose 1: too old. Trixie's packages run on Debian 12's libc. Its busybox
-# hashes about six times faster (SHA-NI) than Debian 12's.
-missing_packages() {
-  answers || has_command dockerd || echo docker.io/trixie docker-cli/trixie
+# Debian 12's own engine is 20.10 with Compose 1: too old. Trixie's packages run on Debian 12's libc.
+missing_engine() {
+  answers || has_command dockerd || printf '%s\n' docker.io/trixie docker-cli/trixie
   has_plugin compose || echo docker-compose/trixie
   has_plugin buildx || echo docker-buildx/trixie
+}
+
+# Trixie's busybox hashes about six times faster (SHA-NI) than Debian 12's.
+missing_tools() {
   case $1 in --build-tools | --test-tools)
     has_command debootstrap || echo debootstrap
     has_package busybox-static || echo busybox-static/trixie ;;
@@ -72,33 +75,40 @@ update_lists() {
   apt-get -q -o Acquire::Retries=3 update >&2 || die 'apt could not update its lists: check the network, then run this script again'
 }
 
-# `--no-remove`: a machine that already has another vendor's packages keeps them; apt then refuses and says which.
 install_packages() {
+  DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 install --no-install-recommends "$@" >&2 ||
+    die 'apt could not do this: see its own message above, check the network, then run this script again'
+}
+
+# Another vendor's container packages are never removed: apt then refuses and says which. A dynamic busybox may give
+# way to its static twin, as Debian means it to.
+install_missing() {
   update_lists
   add_trixie
-  say "installing $*"
-  DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 \
-    install --no-install-recommends --no-remove "$@" >&2 ||
-    die "apt could not install $*: its own message is above"
+  say "installing ${missing[*]}"
+  [ "${#engine[@]}" = 0 ] || install_packages --no-remove "${engine[@]}"
+  [ "${#tools[@]}" = 0 ] || install_packages "${tools[@]}"
 }
 
 start_engine() {
+  local pid='' until=$((SECONDS + DEADLINE))
   if [ -d /run/systemd/system ]; then
     systemctl start docker || die 'systemd could not start docker: see `journalctl -u docker`'
   elif ! pidof dockerd >/dev/null; then
     say "starting dockerd (log: $LOG)"
     setsid nohup dockerd </dev/null >>"$LOG" 2>&1 &
+    pid=$!
   fi
-  local until=$((SECONDS + DEADLINE))
   until answers; do
-    [ "$SECONDS" -lt "$until" ] || give_up
+    [ -z "$pid" ] || kill -0 "$pid" 2>/dev/null || give_up 'dockerd ended at once'
+    [ "$SECONDS" -lt "$until" ] || give_up "the engine did not answer within $DEADLINE s"
     sleep 0.3
   done
 }
 
 give_up() {
   [ ! -f "$LOG" ] || tail -n 20 "$LOG" >&2
-  die "the engine did not answer within $DEADLINE s; the end of its log ($LOG) is above"
+  die "$1; the end of its log ($LOG) is above"
 }
 
 # An older client earlier on PATH may not look where Debian puts the plugins.
@@ -110,16 +120,17 @@ check_plugins() {
 }
 
 main() {
-  local tools=${1:-}
-  case $tools in '' | --build-tools | --test-tools) ;; *) die 'usage: engine.sh [--build-tools | --test-tools]' 2 ;; esac
+  case ${1:-} in '' | --build-tools | --test-tools) ;; *) die 'usage: engine.sh [--build-tools | --test-tools]' 2 ;; esac
   if [ -n "${DOCKER_HOST:-}" ] && ! answers; then
     die "no engine answers at DOCKER_HOST=$DOCKER_HOST: start that engine, or unset DOCKER_HOST to use one on this machine"
   fi
-  local missing
-  read -r -d '' -a missing < <(missing_packages "$tools") || true
+  local engine tools
+  mapfile -t engine < <(missing_engine)
+  mapfile -t tools < <(missing_tools "${1:-}")
+  local missing=("${engine[@]}" "${tools[@]}")
   if [ "${#missing[@]}" -gt 0 ]; then
     require_root_on_debian_12 "${missing[*]%/trixie}"
-    install_packages "${missing[@]}"
+    install_missing
   fi
   if ! answers; then
     require_root_on_debian_12 'a running Docker Engine'

@@ -19,7 +19,8 @@ readonly PACKAGES=(python3 python3-venv)
 readonly UNWANTED=(/usr/share/{doc,man,info,locale,lintian,doc-base,bug}/'*')
 RECIPE=$(sha256sum "${BASH_SOURCE[0]}" | head -c 12)
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/mlops-deploy/base
-readonly RECIPE CACHE
+WORK=$CACHE/work
+readonly RECIPE CACHE WORK
 
 say() { printf 'base: %s\n' "$*" >&2; }
 die() { say "$1"; exit "${2:-8}"; }
@@ -110,12 +111,10 @@ cached_tar() {
   local tar
   tar=$CACHE/$SUITE-$(dpkg --print-architecture)-$RECIPE.tar
   if [ ! -f "$tar" ]; then
-    work=$(mktemp -d "$CACHE/work.XXXXXX")
-    trap 'rm -rf --one-file-system "$work"' EXIT
     say "making a Debian 12 file system from $(main_mirror), which takes a minute"
-    unshare --mount bash "${BASH_SOURCE[0]}" --make-tar "$work/root" "$work/tar" >"$CACHE/log" 2>&1 || failed
+    unshare --mount bash "${BASH_SOURCE[0]}" --make-tar "$WORK/root" "$WORK/tar" >"$CACHE/log" 2>&1 || failed
     rm -f "$CACHE/$SUITE"-*.tar
-    mv "$work/tar" "$tar"
+    mv "$WORK/tar" "$tar"
   fi
   echo "$tar"
 }
@@ -135,6 +134,8 @@ is_there() {
   [ "$(docker image inspect --format '{{index .Config.Labels "io.mlops-deploy.base.recipe"}}' "$TAG" 2>/dev/null)" = "$RECIPE" ]
 }
 
+remove_work() { rm -rf --one-file-system "$WORK"; }
+
 require_means() {
   local command
   [ "$(id -u)" = 0 ] || die 'making a file system needs root: run this script as root, or name another base image'
@@ -148,6 +149,9 @@ build() {
   mkdir -p "$CACHE"
   exec 9>"$CACHE/lock"
   flock 9
+  trap remove_work EXIT
+  remove_work # what a killed run left
+  mkdir "$WORK"
   if [ "$1" = --fresh ]; then rm -f "$CACHE/$SUITE"-*.tar; elif is_there; then return; fi
   local tar
   tar=$(cached_tar)
