@@ -1,7 +1,6 @@
 """A service becomes a job file: the carrier is chosen, the file is written whole or not at all."""
 
 from pathlib import Path
-from typing import Final, get_args
 
 from mlops_deploy.api.freshness import freshness
 from mlops_deploy.errors import DeployError, UnusableInputError
@@ -14,16 +13,11 @@ from mlops_deploy.store.cache import DigestCache
 from mlops_deploy.store.files import replace_file
 from mlops_deploy.store.layout import LayoutStore, Stored
 
-ALIASES: Final[dict[str, Target]] = {"compose": "docker"}
-TARGETS: Final = (*get_args(Target), *ALIASES)
-"""What `--target` takes."""
-
 
 def choose_target(spec: DeploySpec, asked: str | None) -> Target:
     """The target that was asked for, else the configuration's, else `docker`; refuse one that has no job file yet."""
-    name = asked or spec.target or "docker"
-    target = ALIASES.get(name, name)
-    if target != "docker":
+    target = asked or spec.target or "docker"
+    if target not in {"docker", "compose"}:
         raise UnusableInputError(
             f"target `{target}` cannot be rendered yet", hint="`--target docker` writes a Compose file"
         )
@@ -54,6 +48,16 @@ def _newest(spec: DeploySpec, store: LayoutStore) -> Stored:
             hint="build one with `mlops-deploy build-model`",
         )
     return stored
+
+
+def choose_server(spec: DeploySpec, preset: Preset, asked: str | None) -> JobImage:
+    """The server image that was asked for, else the configuration's, else the preset's."""
+    named = asked or spec.server.image or preset.image
+    if named is None:
+        raise UnusableInputError(
+            f"service `{spec.service}` names no server image", hint="name one with `--server REF` or at `server.image`"
+        )
+    return JobImage(ref=named, local=False)
 
 
 def render(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset, story: Story) -> Rendered:

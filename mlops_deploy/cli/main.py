@@ -12,6 +12,7 @@ from mlops_deploy import __version__
 from mlops_deploy.cli.build_model import build_model
 from mlops_deploy.cli.check import check
 from mlops_deploy.cli.docs import docs
+from mlops_deploy.cli.render import render
 from mlops_deploy.errors import DeployError, InterruptedByUserError
 
 
@@ -46,7 +47,7 @@ def app() -> None:
     """From a model file to a served, switchable, observable endpoint."""
 
 
-for command in (build_model, check, docs):
+for command in (build_model, check, docs, render):
     app.add_command(command)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from mlops_deploy.render.compose import render_compose
 from mlops_deploy.spec.deploy import DeploySpec, ModelSpec, Ready, ReleaseSpec, Resources, ServerSpec
+from mlops_deploy.spec.preset import Ports, Preset, Readiness
 from mlops_deploy.spec.refs import ContentId, Digest
 from mlops_deploy.spec.rendered import CarrierRef, JobImage
 
