@@ -12,7 +12,9 @@ from mlops_deploy import __version__
 from mlops_deploy.cli.build_model import build_model
 from mlops_deploy.cli.check import check
 from mlops_deploy.cli.docs import docs
+from mlops_deploy.cli.inspect import inspect
 from mlops_deploy.cli.render import render
+from mlops_deploy.cli.verify import verify
 from mlops_deploy.errors import DeployError, InterruptedByUserError
 
 
@@ -47,7 +49,7 @@ def app() -> None:
     """From a model file to a served, switchable, observable endpoint."""
 
 
-for command in (build_model, check, docs, render):
+for command in (build_model, check, docs, inspect, render, verify):
     app.add_command(command)
 
 
@@ -61,7 +63,7 @@ def _as_interrupt(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: AR
     raise KeyboardInterrupt
 
 
-def _run() -> int:  # noqa: PLR0911 - one return per way to end
+def _run() -> int:
     try:
         code = app.main(standalone_mode=False)
     except click.ClickException as wrong:

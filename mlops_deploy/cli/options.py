@@ -33,3 +33,10 @@ def image_ref(_: click.Context, __: click.Parameter, value: str | None) -> str |
     from mlops_deploy.spec.refs import ImageRef
 
     return None if value is None else str(ImageRef.parse(value))
+
+
+def store_folder(command: Command) -> Command:
+    """`--store DIR`: another store than `.mlops/store`."""
+    return click.option(
+        "--store", type=click.Path(path_type=Path), metavar="DIR", help="The store, if not .mlops/store."
+    )(command)

@@ -1,0 +1,95 @@
+"""`mlops-deploy inspect`: all that a carrier says of itself, without unpacking it."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from mlops_deploy.cli import options
+from mlops_deploy.cli.project import find_project
+
+if TYPE_CHECKING:
+    from mlops_deploy.api.carriers import Found
+    from mlops_deploy.oci.view import CarrierView
+
+
+@click.command("inspect")
+@click.argument("ref")
+@options.store_folder
+@options.config_file
+@options.output
+def inspect(ref: str, store: Path | None, file: Path, environment: str | None, output: Literal["text", "json"]) -> None:
+    """Show a carrier: model, files, layers, platforms, labels.
+
+    REF is a name in the store (NAME, NAME:TAG, NAME@sha256:…, twelve digits of a digest or content id) or an archive.
+    """
+    from mlops_deploy.api.carriers import find_carrier, inspect_carrier
+
+    found = find_carrier(ref, find_project(file, environment).store(store))
+    carrier = inspect_carrier(found)
+    document = _document(found, carrier)
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False) if output == "json" else _text(document))
+
+
+def _document(found: "Found", carrier: "CarrierView") -> dict[str, object]:
+    manifest = json.loads(carrier.documents["manifest.json"])
+    stored = found.stored
+    return {
+        "name": manifest["name"],
+        "digest": str(carrier.digest),
+        "content_id": manifest["content_id"],
+        "tags": list(stored.tags) if stored else [],
+        "built": stored.time if stored else None,
+        "source": stored.source if stored else None,
+        "size": sum(file.size for file in carrier.files),
+        "requires": manifest["requires"],
+        "licence": manifest["licence"],
+        "signature": manifest["signature"],
+        "platforms": {
+            str(image.platform): {
+                "manifest": str(image.manifest.digest),
+                "config": str(image.config.digest),
+                "layers": [{"digest": str(layer.digest), "size": layer.size} for layer in image.layers],
+            }
+            for image in carrier.images
+        },
+        "labels": dict(carrier.labels),
+        "files": [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in carrier.files],
+    }
+
+
+def _text(document: dict[str, object]) -> str:
+    lines: list[str] = []
+    for key, value in document.items():
+        match value:
+            case None | []:
+                continue
+            case dict() | list():
+                lines.append(f"{key}:")
+                lines += [f"  {line}" for line in _nested(value)]
+            case _:
+                lines.append(f"{key + ':':<12} {value}")
+    return "\n".join(lines)
+
+
+def _nested(value: dict[str, object] | list[object]) -> list[str]:
+    if isinstance(value, list):
+        return [_row(entry) for entry in value]
+    lines: list[str] = []
+    for key, inner in value.items():
+        if isinstance(inner, (dict, list)):
+            lines += [f"{key}:", *(f"  {line}" for line in _nested(inner))]
+        else:
+            lines.append(f"{key}: {inner}")
+    return lines
+
+
+def _row(entry: object) -> str:
+    match entry:
+        case {"path": path, "size": int(size), "sha256": digest}:
+            return f"{digest}  {size:>15,}  {path}"
+        case {"digest": digest, "size": int(size)}:
+            return f"{digest}  {size:>15,}"
+        case _:
+            return str(entry)

@@ -1,0 +1,31 @@
+"""`mlops-deploy verify`: recompute every digest, size and file hash of a carrier."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from mlops_deploy.cli import options
+from mlops_deploy.cli.project import find_project
+
+
+@click.command("verify")
+@click.argument("ref")
+@options.store_folder
+@options.config_file
+@options.output
+def verify(ref: str, store: Path | None, file: Path, environment: str | None, output: Literal["text", "json"]) -> None:
+    """Verify a carrier: recompute every digest, size and file hash; list all mismatches (exit code 12).
+
+    REF is a name in the store (NAME, NAME:TAG, NAME@sha256:…, twelve digits of a digest or content id) or an archive.
+    """
+    from mlops_deploy.api.carriers import find_carrier, verify_carrier
+
+    found = find_carrier(ref, find_project(file, environment).store(store))
+    carrier = verify_carrier(found)
+    if output == "json":
+        click.echo(json.dumps({"digest": str(carrier.digest), "files": len(carrier.files), "verified": True}))
+    else:
+        count = "1 file" if len(carrier.files) == 1 else f"{len(carrier.files)} files"
+        click.echo(f"{carrier.digest} verifies: {count}, content {carrier.label('content')}")
