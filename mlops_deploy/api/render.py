@@ -81,13 +81,17 @@ def tell_changes(spec: DeploySpec, carrier: Stored, cache: DigestCache, story: S
 
 
 def write(rendered: Rendered, path: Path) -> None:
-    """Write the file under its name only when all of it is on disk; a link is followed.
+    """Write the file under its name only when all of it is on disk; links are followed, pipes and devices written to.
 
     Raises `UnusableInputError` for a folder, `DeployError` when the file cannot be written.
     """
     if path.is_dir():
         raise UnusableInputError(f"`{path}` is a folder; one file is written", hint=f"`-o {path / 'compose.yml'}`")
+    data = rendered.text.encode()
     try:
-        replace_file(path.resolve(), rendered.text.encode())
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+        else:
+            replace_file(path.resolve(), data)
     except OSError as error:
         raise DeployError(f"`{path}` cannot be written: {(error.strerror or str(error)).lower()}") from error

@@ -23,7 +23,12 @@ COUNTING = threading.Lock()
 
 def load():
     time.sleep(float(os.environ.get("LOAD_SECONDS", "0")))
-    MODEL.update(json.loads((FOLDER / "model.json").read_bytes()))
+    try:
+        MODEL.update(json.loads((FOLDER / "model.json").read_bytes()))
+    except (OSError, ValueError) as wrong:
+        sys.stderr.write(f"error: the model cannot be loaded: {wrong}\n")
+        sys.stderr.flush()
+        os._exit(65)
 
 
 def flattened(data):

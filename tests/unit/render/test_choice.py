@@ -114,6 +114,17 @@ class TestWrite:
         assert (tmp_path / "link.yml").is_symlink()
         assert (tmp_path / "compose.yml").read_text() == "name: digits\n"
 
+    def test_a_device_stays_a_device(self, tmp_path):
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            write(self.RENDERED, pipe)
+            assert os.read(reader, 100) == b"name: digits\n"
+        finally:
+            os.close(reader)
+        assert pipe.is_fifo()
+
     def test_a_folder_is_refused(self, tmp_path):
         with pytest.raises(UnusableInputError, match="is a folder") as caught:
             write(self.RENDERED, tmp_path)
