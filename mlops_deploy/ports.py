@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from mlops_deploy.spec.recipe import ImageFacts, Recipe
 from mlops_deploy.spec.refs import Digest
 
 
@@ -51,7 +52,7 @@ class Runner(Protocol):
         *,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
-        stdin: Iterable[bytes] | None = None,
+        stdin: Iterable[bytes | memoryview] | None = None,
         timeout: float | None = None,
         on_line: "LineSink | None" = None,
     ) -> Completed:
@@ -91,4 +92,24 @@ class Engine(Protocol):
 
     def tag(self, source: str, target: str) -> None:
         """Give the image `source` a further name `NAME:TAG`."""
+        ...
+
+
+class ImageBuilder(Protocol):
+    """Makes images from Dockerfiles in an engine."""
+
+    def build(self, recipe: Recipe, on_line: "LineSink") -> Digest:
+        """The id of the built image; `on_line` gets the builder's progress, secrets redacted."""
+        ...
+
+    def facts(self, ref: str) -> ImageFacts | None:
+        """What the engine knows of the image that `ref` names, None when it names none."""
+        ...
+
+    def run(self, image: str, argv: Sequence[str]) -> Completed:
+        """Run a program of the image to its end, without network and without anything to write to."""
+        ...
+
+    def remove(self, image: Digest) -> None:
+        """Forget an image that has no name."""
         ...

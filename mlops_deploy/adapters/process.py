@@ -32,7 +32,7 @@ class LocalRunner:
         *,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
-        stdin: Iterable[bytes] | None = None,
+        stdin: Iterable[bytes | memoryview] | None = None,
         timeout: float | None = None,
         on_line: LineSink | None = None,
     ) -> Finished:
@@ -74,7 +74,7 @@ def _start(
         raise UnreachableError(f"`{argv[0]}` cannot be run: {absent.strerror}") from absent
 
 
-def _feed(pipe: IO[bytes], blocks: Iterable[bytes]) -> None:
+def _feed(pipe: IO[bytes], blocks: Iterable[bytes | memoryview]) -> None:
     # A program that ends early closes its pipe; its exit code says why, so the broken pipe itself says nothing.
     with contextlib.suppress(BrokenPipeError):
         for block in blocks:

@@ -15,13 +15,13 @@ from mlops_deploy.cli.console import story
 from mlops_deploy.cli.project import Project, find_project
 
 if TYPE_CHECKING:
-    from mlops_deploy.api.build_model import BuiltModel, ModelBuild
+    from mlops_deploy.api.build_model import ModelBuild
     from mlops_deploy.oci.destination import Destination
     from mlops_deploy.oci.image import Carrier
     from mlops_deploy.oci.metadata import ModelCard
     from mlops_deploy.oci.types import Platform
     from mlops_deploy.ports import Story
-    from mlops_deploy.spec.refs import ImageRef
+    from mlops_deploy.spec.refs import Digest, ImageRef
     from mlops_deploy.store.log import Built
 
 
@@ -77,11 +77,24 @@ def build_model(**chosen: object) -> None:
     choices = Choices(**chosen)  # type: ignore[arg-type]  # click has checked the types
     project = find_project(choices.file, choices.environment)
     with story() as telling:
-        built, build, sent = _build(choices, project, telling)
-    _report(choices, built, build, sent)
+        outcome = _build(choices, project, telling)
+    _report(choices, outcome)
 
 
-def _build(choices: Choices, project: Project, telling: "Story") -> "tuple[BuiltModel, ModelBuild, int]":
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What was built, under which names and which digest, and what it took."""
+
+    carrier: "Carrier"
+    name: str
+    tags: tuple[str, ...]
+    digest: "Digest"
+    bytes_read: int
+    bytes_sent: int
+    seconds: float
+
+
+def _build(choices: Choices, project: Project, telling: "Story") -> Outcome:
     from mlops_deploy.api.build_model import ModelBuild, build_model
     from mlops_deploy.api.shells import choose_shells
 
@@ -94,18 +107,32 @@ def _build(choices: Choices, project: Project, telling: "Story") -> "tuple[Built
         return _build_with_docker(choices, project, build, telling)
     places = _destinations(choices, project, build, telling)
     built = build_model(build, places, project.cache(), telling)
-    return built, build, sum(_sent(place) for place in places)
+    return Outcome(
+        carrier=built.carrier,
+        name=str(build.tags[0]) if build.tags else build.image,
+        tags=tuple(str(name) for name in build.names(built.carrier)),
+        digest=built.carrier.digest,
+        bytes_read=built.bytes_read,
+        bytes_sent=sum(_sent(place) for place in places),
+        seconds=built.seconds,
+    )
 
 
-def _build_with_docker(
-    choices: Choices, project: Project, build: "ModelBuild", telling: "Story"
-) -> "tuple[BuiltModel, ModelBuild, int]":
+def _build_with_docker(choices: Choices, project: Project, build: "ModelBuild", telling: "Story") -> Outcome:
     from mlops_deploy.api.docker_build import build_with_docker
 
     if choices.store or choices.archive:
         raise click.UsageError("`--builder docker` builds into the engine only; leave `--store` and `--archive` out")
-    built, sent = build_with_docker(build, wiring.image_builder(), project.cache(), telling)
-    return built, build, sent
+    built = build_with_docker(build, wiring.runner(), wiring.engine(), project.cache(), telling)
+    return Outcome(
+        carrier=built.carrier,
+        name=str(built.names[0]),
+        tags=tuple(str(name) for name in built.names),
+        digest=built.image_id,
+        bytes_read=built.bytes_read,
+        bytes_sent=built.bytes_sent,
+        seconds=built.seconds,
+    )
 
 
 def _path(choices: Choices, project: Project) -> Path:
@@ -226,31 +253,33 @@ def _sent(place: "Destination") -> int:
     return place.sent if isinstance(place, EngineDestination) else 0
 
 
-def _report(choices: Choices, built: "BuiltModel", build: "ModelBuild", sent: int) -> None:
-    carrier = built.carrier
-    name = str(build.tags[0]) if build.tags else build.image
-    line = f"{name}@{carrier.digest}"
-    to_stderr = choices.archive == "-"
-    read = f"{built.bytes_read:,} bytes read" if built.bytes_read else "nothing had to be read"
-    metadata = carrier.metadata
+def _report(choices: Choices, outcome: Outcome) -> None:
+    metadata = outcome.carrier.metadata
+    count = "1 file" if len(metadata.files) == 1 else f"{len(metadata.files):,} files"
+    read = f"{outcome.bytes_read:,} bytes read" if outcome.bytes_read else "nothing had to be read"
     click.echo(
-        f"carrier of `{build.card.name}`: content {carrier.content_id.short}, {len(metadata.files)} "
-        f"file{'' if len(metadata.files) == 1 else 's'}, {metadata.size:,} bytes; {read}, {built.seconds:.2f} s",
+        f"carrier of `{metadata.card.name}`: content {metadata.content_id.short}, {count}, "
+        f"{metadata.size:,} bytes; {read}, {outcome.seconds:.2f} s",
         err=True,
     )
     if choices.digest_file:
-        choices.digest_file.write_text(f"{carrier.digest}\n", encoding="utf-8")
-    if choices.output == "text":
-        click.echo(line, err=to_stderr)
-        return
-    result = {
-        "name": name,
-        "tags": [str(tag) for tag in build.names(carrier)],
-        "digest": str(carrier.digest),
-        "content_id": str(carrier.content_id),
-        "files": len(metadata.files),
-        "bytes_read": built.bytes_read,
-        "bytes_sent": sent,
-        "seconds": round(built.seconds, 3),
-    }
-    click.echo(json.dumps(result), err=to_stderr)
+        choices.digest_file.write_text(f"{outcome.digest}\n", encoding="utf-8")
+    # Where the archive goes to stdout, the result would be in its way.
+    click.echo(
+        _json(outcome) if choices.output == "json" else f"{outcome.name}@{outcome.digest}", err=choices.archive == "-"
+    )
+
+
+def _json(outcome: Outcome) -> str:
+    return json.dumps(
+        {
+            "name": outcome.name,
+            "tags": list(outcome.tags),
+            "digest": str(outcome.digest),
+            "content_id": str(outcome.carrier.content_id),
+            "files": len(outcome.carrier.metadata.files),
+            "bytes_read": outcome.bytes_read,
+            "bytes_sent": outcome.bytes_sent,
+            "seconds": round(outcome.seconds, 3),
+        }
+    )
