@@ -114,11 +114,8 @@ class Vocabulary:
         """The key that was probably meant: a near sibling, a synonym, or the same word in another section."""
         if near := get_close_matches(word, siblings, n=1, cutoff=0.7):
             return near[0]
-        lower = word.lower().replace("-", "_")
-        if meant := self.synonyms.get(lower):
-            return meant
-        elsewhere = [path for path in self.known if path.rpartition(".")[2] == lower]
-        return elsewhere[0] if elsewhere else None
+        meanings = {path.rpartition(".")[2]: path for path in reversed(self.known)} | dict(self.synonyms)
+        return {_bare(synonym): path for synonym, path in meanings.items()}.get(_bare(word))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +175,7 @@ class Table:
     def _unknown(self, key: marks.Scalar, at: At) -> str | None:
         """Report the key and return the one that was probably meant, which then is not missing as well."""
         siblings = [one.key for one in self.fields]
-        meant = at.vocabulary.suggest(key.text, siblings) if at.vocabulary else None
+        meant = at.vocabulary.suggest(key.text, siblings) if at.vocabulary and not at.issues.many else None
         where = f"in `{show_path(at.path)}`; " if at.path else ""
         known = ", ".join(f"`{one}`" for one in siblings)
         hint = f"{where}did you mean `{meant}`?" if meant else f"{where}known keys: {known}"
@@ -191,6 +188,11 @@ class Table:
                 inside = at.child(one.key)
                 mark = Mark(node.mark.source, node.mark.line, node.mark.column)
                 inside.wrong(mark, f"`{show_path(inside.path)}` is missing", f"add `{one.key}: {one.example}`")
+
+
+def _bare(word: str) -> str:
+    """`mem_limit`, `memLimit` and `mem-limit` are one word."""
+    return word.lower().replace("_", "").replace("-", "")
 
 
 _WORDS: Final[Mapping[marks.Kind, str]] = {

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -11,6 +11,7 @@ from mlops_deploy.errors import ConfigError
 Severity = Literal["error", "warning"]
 Path = tuple[str | int, ...]
 _SHOWN = 96
+_MANY = 50
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,14 @@ class Issues:
     _found: dict[tuple[str, int, int, str], Issue] = field(default_factory=dict)
 
     def add(self, issue: Issue) -> None:
-        """Take one more."""
+        """Take one more; what it quotes from a file cannot steer a terminal."""
+        issue = replace(issue, message=_safe(issue.message), hint=_safe(issue.hint))
         self._found.setdefault((issue.mark.source.name, issue.mark.line, issue.mark.column, issue.message), issue)
+
+    @property
+    def many(self) -> bool:
+        """Whether there are more than anybody will be shown."""
+        return len(self._found) > _MANY
 
     @property
     def all(self) -> tuple[Issue, ...]:
@@ -95,8 +102,9 @@ def as_error(errors: Sequence[Issue]) -> ConfigError:
     if len(errors) == 1:
         return ConfigError(errors[0].message, hint=hint, detail=pointer(errors[0]))
     names = list(dict.fromkeys(issue.mark.source.name for issue in errors))
-    blocks = [line for issue in errors for line in ("", issue.message, *pointer(issue))]
-    return ConfigError(f"{len(errors)} mistakes in {_listed(names)}", hint=hint, detail=(*blocks, ""))
+    blocks = [line for issue in errors[:_MANY] for line in ("", issue.message, *pointer(issue))]
+    rest = f"; the first {_MANY} are shown" if len(errors) > _MANY else ""
+    return ConfigError(f"{len(errors)} mistakes in {_listed(names)}{rest}", hint=hint, detail=(*blocks, ""))
 
 
 def pointer(issue: Issue) -> tuple[str, ...]:
@@ -137,6 +145,8 @@ def _window(mark: Mark) -> tuple[str, str, str]:
 
 
 def _safe(text: str) -> str:
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else " " if char == "\t" else "�" for char in text)
 
 

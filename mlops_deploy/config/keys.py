@@ -13,7 +13,6 @@ RESERVED: Final = (
     "MODEL", "MODEL_ID", "MODEL_NAME", "MODEL_PATH", "MODEL_VOLUME", "PORT", "GRPC_PORT", "GOLDEN", "HOOK",
 )  # fmt: skip
 
-_DAYS: Final = 30
 _REQUIREMENT: Final = (
     r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9._, -]*\])?"
     r"( ?(===|==|~=|!=|<=|>=|<|>) ?[A-Za-z0-9.*+!_-]+( ?, ?(===|==|~=|!=|<=|>=|<|>) ?[A-Za-z0-9.*+!_-]+)*)?"
@@ -26,14 +25,17 @@ _IMAGE: Final = Parsed(
     lambda text: str(ImageRef.parse(text)),
 )
 _SIZE: Final = Bounded(
-    Parsed(Text("a size such as `512Mi`, `2GiB` or `1.5G`", SIZE_PATTERN), parse_size),
+    Parsed(Text("a size such as `512Mi`, `2GiB` or `1.5G`, from 6Mi to 1024Ti", SIZE_PATTERN), parse_size),
     least=6 << 20,
     most=1 << 50,
-    range="from 6Mi to 1024Ti",
 )
-_DURATION: Final = Parsed(Text("a duration such as `30s`, `2m` or `1h30m`", DURATION_PATTERN), parse_duration)
-_WAIT: Final = Bounded(_DURATION, least=0.0, most=_DAYS * 86400.0, range="at most 720h")
-_DEADLINE: Final = Bounded(_DURATION, least=1.0, most=_DAYS * 86400.0, range="from 1s to 720h")
+_FORM: Final = "a duration such as `30s`, `2m` or `1h30m`"
+_WAIT: Final = Bounded(
+    Parsed(Text(f"{_FORM}, at most 720h", DURATION_PATTERN), parse_duration), least=0.0, most=720 * 3600.0
+)
+_DEADLINE: Final = Bounded(
+    Parsed(Text(f"{_FORM}, from 1s to 720h", DURATION_PATTERN), parse_duration), least=1.0, most=720 * 3600.0
+)
 _READY: Final = Ready()
 _RELEASE: Final = ReleaseSpec()
 
@@ -64,7 +66,7 @@ MODEL_NAME: Final[Field[str | None]] = Field(
 )
 MODEL_REQUIRES: Final[Field[tuple[str, ...]]] = Field(
     "requires",
-    ListOf(Text("a requirement such as `scikit-learn==1.5.2`", _REQUIREMENT, limit=200)),
+    ListOf(Text("a requirement such as `scikit-learn==1.7.2`", _REQUIREMENT, limit=200)),
     doc="Python packages that the model needs in its server; read from the model file where its format says so.",
     default=(),
     example="[scikit-learn==1.7.2]",
@@ -88,7 +90,14 @@ _MODEL_TABLE: Final = Table(
     (MODEL_PATH, MODEL_NAME, MODEL_REQUIRES, MODEL_LICENCE, MODEL_SIGNATURE),
     doc="The model: what `build-model` puts into a carrier.",
 )
-MODEL: Final[Field[Values]] = Field("model", _MODEL_TABLE, doc=_MODEL_TABLE.doc, default=NOTHING, required=True)
+MODEL: Final[Field[Values]] = Field(
+    "model",
+    _MODEL_TABLE,
+    doc=_MODEL_TABLE.doc,
+    default=NOTHING,
+    example="{path: model.joblib}",
+    required=True,
+)
 
 PRESET: Final = Field(
     "preset",
@@ -252,7 +261,6 @@ SYNONYMS: Final = {
     "golden_requests": "ready.golden",
     "health": "ready",
     "health_check": "ready",
-    "healthcheck": "ready",
     "hooks": "server.hook",
     "image_name": "server.image",
     "instances": "resources",
@@ -272,7 +280,7 @@ SYNONYMS: Final = {
     "project": "service",
     "readiness": "ready",
     "readiness_probe": "ready",
-    "readinessprobe": "ready",
+    "liveness_probe": "ready",
     "requirements": "model.requires",
     "rollout": "release",
     "run_as": "user",
@@ -280,7 +288,6 @@ SYNONYMS: Final = {
     "runtime": "preset",
     "start_period": "ready.deadline",
     "storage_uri": "model.path",
-    "storageuri": "model.path",
     "timeout": "ready.deadline",
     "uid": "user",
     "update": "release",

@@ -49,7 +49,7 @@ class Text:
 
     def schema(self) -> Schema:
         """A string with the pattern."""
-        types: Schema = {"type": ["string", "integer"] if self.written else "string"}
+        types: Schema = {"type": ["string", "integer"], "minimum": 0} if self.written else {"type": "string"}
         return {**types, "pattern": f"^(?:{self.pattern})$", "maxLength": self.limit}
 
 
@@ -89,13 +89,11 @@ class Bounded(Generic[N]):
     parsed: Parsed[N]
     least: N
     most: N
-    range: str
-    """The bounds in words."""
 
     @property
     def expected(self) -> str:
-        """In words."""
-        return f"{self.parsed.expected}, {self.range}"
+        """In words; they name the bounds too."""
+        return self.parsed.expected
 
     def decode(self, node: Node, at: At) -> N | None:
         """The value, within the bounds."""
@@ -107,7 +105,7 @@ class Bounded(Generic[N]):
 
     def schema(self) -> Schema:
         """As the text: JSON Schema cannot compare units."""
-        return {**self.parsed.schema(), "$comment": self.range}
+        return self.parsed.schema()
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,7 +363,7 @@ def _encodes(text: str) -> bool:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from mlops_deploy.config import keys
 from mlops_deploy.config.fields import At, Values, found
 from mlops_deploy.config.golden import read_golden
-from mlops_deploy.config.issues import Issue, Issues, Mark
-from mlops_deploy.config.marks import Items, Mapping, Node, Scalar, parse
+from mlops_deploy.config.issues import Issue, Issues
+from mlops_deploy.config.marks import Mapping, Node, Scalar, parse
 from mlops_deploy.config.overlay import lay_over, overlay_path
-from mlops_deploy.config.read import read
+from mlops_deploy.config.read import is_there, read
 from mlops_deploy.spec.deploy import DeploySpec, GoldenRequest, ModelSpec, Ready, ReleaseSpec, Resources, ServerSpec
 from mlops_deploy.spec.refs import is_model_name
 
@@ -48,7 +48,7 @@ def _load(path: Path, environment: str | None, issues: Issues) -> tuple[DeploySp
     base = _root(path, issues)
     above = None if over is None else _root(over, issues, may_be_empty=True)
     layers = [layer for layer in (base, above) if layer is not None]
-    at = At(issues, path.parent.absolute())
+    at = At(issues, path.parent.resolve())
     if over is not None:
         for layer in layers:
             keys.TABLE.decode(layer, replace(at, partial=True))
@@ -63,22 +63,17 @@ def _load(path: Path, environment: str | None, issues: Issues) -> tuple[DeploySp
 
 def _root(path: Path, issues: Issues, *, may_be_empty: bool = False) -> Mapping | None:
     source = read(path, issues)
-    if source is None:
-        return None
-    before = len(issues.all)
-    node = parse(source, issues)
-    empty = node is None or (isinstance(node, Scalar) and node.kind == "empty")
-    if empty and may_be_empty and len(issues.all) == before:
-        return Mapping((), Mark(source))
-    if empty and len(issues.all) == before:
-        hint = "`mlops-deploy docs --example` prints a complete one"
-        issues.add(Issue(mark=Mark(source), path=(), message=f"`{path}` is empty", hint=hint))
-    elif isinstance(node, Scalar | Items):
-        hint = f"found {found(node)}; `mlops-deploy docs --example` prints a complete one"
-        issues.add(
-            Issue(mark=node.mark, path=(), message=f"`{path}` must be a map with `service` and `model`", hint=hint)
-        )
-    return node if isinstance(node, Mapping) else None
+    node = None if source is None else parse(source, issues)
+    match node:
+        case None | Mapping():
+            return node
+        case Scalar(kind="empty") if may_be_empty:
+            return Mapping((), node.mark)
+        case _:
+            message = f"`{path}` must be a map with `service` and `model`"
+            hint = f"found {found(node)}; `mlops-deploy docs --example` prints a complete one"
+            issues.add(Issue(mark=node.mark, path=(), message=message, hint=hint))
+            return None
 
 
 def _same_service(base: Mapping, above: Mapping | None, issues: Issues) -> None:
@@ -93,13 +88,14 @@ def _complete(
 ) -> tuple[DeploySpec | None, tuple[Path, ...]]:
     """Read what the configuration names, check what no single key can tell, and build."""
     golden = values[keys.READY][keys.GOLDEN]
-    requests = () if golden is None else read_golden(_shown(golden, at.folder, files[0]), at.issues)
+    requests: tuple[GoldenRequest, ...] = ()
+    if golden is not None:
+        shown = _shown(golden, at.folder, files[0])
+        requests, files = read_golden(shown, at.issues), (*files, shown)
     _check_model(values, whole, at)
-    if golden is None:
+    if _at(whole, "ready", "golden") is None:
         hint = "name a file of requests with known answers at `ready.golden`"
         _warn(whole, ("service",), "predictions are not checked before a server counts as ready", hint, at)
-    else:
-        files = (*files, golden)
     return (None if at.issues.errors else _spec(values, requests, at.folder, environment)), files
 
 
@@ -115,7 +111,7 @@ def _check_model(values: Values, whole: Mapping, at: At) -> None:
         hint = "give the model another name at `model.name`"
         at.child("service").wrong(node.mark, f"`{service}` cannot name the model too", hint)
     path = model[keys.MODEL_PATH]
-    if path is not None and not path.exists():
+    if path is not None and not is_there(path):
         _warn(
             whole, ("model", "path"), f"there is no model at `{path}`", "`build-model` needs it, `render` does not", at
         )

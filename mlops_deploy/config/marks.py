@@ -63,7 +63,10 @@ class _StopError(Exception):
 
 
 def parse(source: Source, issues: Issues, *, line: int | None = None) -> Node | None:
-    """The one document of `source`, or of its line number `line`; None when an issue says why there is none."""
+    """The one document of `source`, or of its line number `line`; None when an issue says why there is none.
+
+    A text without anything in it is a `Scalar` of kind `empty`.
+    """
     text = source.text if line is None else source.lines[line - 1]
     if line is not None or source.name.endswith(".json"):
         text = _JSON_PAIR.sub(_joined, text)
@@ -85,17 +88,17 @@ class _Parser:
             self._syntax(error)
             return None
 
-    def _document(self, events: Iterator[Any]) -> Node | None:
+    def _document(self, events: Iterator[Any]) -> Node:
         root: Node | None = None
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if root is not None:
                     self._stop(
-                        event, "a second document starts here", "keep one document per file; `---` separates them"
+                        event, "a second document starts here", "keep one document per file; `---` separates documents"
                     )
             elif isinstance(event, yaml.NodeEvent):
                 root = self._node(event, events, ())
-        return root
+        return root or Scalar("", "empty", Mark(self.source))
 
     def _node(self, event: _Event, events: Iterator[Any], path: Path) -> Node:
         if isinstance(event, yaml.AliasEvent):
@@ -139,23 +142,26 @@ class _Parser:
             entries[key.text] = (key, value)
 
     def _syntax(self, error: yaml.MarkedYAMLError) -> None:
-        mark = error.problem_mark or error.context_mark
+        opened, problem = error.context_mark, error.problem or ""
+        mark = opened if opened and "expected ':'" in problem else error.problem_mark or opened
         line, column = (mark.line, mark.column) if mark else (0, 0)
         at = self._at(line, column)
         char = self.source.lines[at.line - 1][column : column + 1]
-        message, hint = _explain(error.problem or "", char)
-        opened = error.context_mark
-        if opened is not None and opened.line != line:
+        message, hint = _explain(problem, char)
+        encloses = any(word in (error.context or "") for word in ("quoted", "flow"))
+        if opened is not None and encloses and opened.line != line:
             hint += f"; it began in line {opened.line + 1 + self.offset}"
         self.issues.add(Issue(mark=at, path=(), message=message, hint=hint))
 
     def _at(self, line: int, column: int) -> Mark:
         """A place that exists: the end of the text is shown at the end of its last line with something in it."""
-        row = min(line + self.offset, len(self.source.lines) - 1)
-        while row > self.offset and column == 0 and not self.source.lines[row].strip():
+        row, lines = line + self.offset, self.source.lines
+        if row < len(lines) and lines[row].strip():
+            return Mark(self.source, row + 1, column + 1)
+        row = min(row, len(lines) - 1)
+        while row > self.offset and not lines[row].strip():
             row -= 1
-            column = 0 if self.source.lines[row].strip() == "" else len(self.source.lines[row])
-        return Mark(self.source, row + 1, column + 1)
+        return Mark(self.source, row + 1, len(lines[row]) + 1)
 
     def _mark(self, event: _Event) -> Mark:
         start, end = event.start_mark, event.end_mark
@@ -201,7 +207,7 @@ _PROBLEMS: Final = (
     (
         "mapping values are not allowed",
         "a `:` is not expected here",
-        "put the value in quotes, or check the indentation",
+        "quote the value, or check the indentation",
     ),
     ("expected ':'", "this line is no `key: value`", "a `:` and a blank must follow the key"),
     ("expected key", "this does not fit what stands above", "check the indentation, and quotes inside a quoted value"),

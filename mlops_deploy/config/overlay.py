@@ -7,6 +7,7 @@ from typing import Final
 
 from mlops_deploy.config.keys import SERVICE_PATTERN
 from mlops_deploy.config.marks import Mapping, Node, Scalar
+from mlops_deploy.config.read import is_there
 from mlops_deploy.errors import ConfigError
 
 # `<service>-a`, `-b` and `-router` name the parts of the service without an environment.
@@ -19,7 +20,7 @@ def overlay_path(base: Path, environment: str) -> Path:
         allowed = "use lower-case letters, digits and `-`, a letter first, at most 32; not `a`, `b` or `router`"
         raise ConfigError(f"`{environment[:80]}` cannot name an environment", hint=allowed)
     path = base.with_name(f"{base.stem}.{environment}{base.suffix}")
-    if not path.exists():
+    if not is_there(path):
         raise ConfigError(f"there is no `{path}` for the environment `{environment}`", hint=_there(base))
     return path
 

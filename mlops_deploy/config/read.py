@@ -8,7 +8,7 @@ from typing import Final
 from mlops_deploy.config.issues import Issue, Issues, Mark, Source
 from mlops_deploy.errors import ConfigError
 
-MAX_BYTES: Final = 1 << 20
+MAX_BYTES: Final = 256 << 10
 
 # What YAML forbids, and the three rare line ends that YAML folds but no editor counts as lines.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
@@ -24,6 +24,14 @@ def read(path: Path, issues: Issues, *, limit: int = MAX_BYTES) -> Source | None
         return None
     source = Source(str(path), text)
     return None if _forbidden(source, issues) else source
+
+
+def is_there(path: Path) -> bool:
+    """Whether `path` exists; false too for a name that no file can have."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _bytes(path: Path, limit: int) -> bytes:

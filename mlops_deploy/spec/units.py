@@ -36,7 +36,7 @@ def parse_duration(text: str) -> float:
 
 
 def show_size(size: int) -> str:
-    """The shortest exact form with a binary unit that `parse_size` reads: `512Mi`; bytes become `…B` for people only."""
+    """The shortest exact form with a binary unit that `parse_size` reads: `512Mi`; else bytes with a `B`."""
     for power, unit in ((4, "Ti"), (3, "Gi"), (2, "Mi"), (1, "Ki")):
         if size and size % 1024**power == 0:
             return f"{size // 1024**power}{unit}"
