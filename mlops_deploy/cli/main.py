@@ -10,6 +10,7 @@ import click
 
 from mlops_deploy import __version__
 from mlops_deploy.cli.build_model import build_model
+from mlops_deploy.cli.build_server import build_server
 from mlops_deploy.cli.check import check
 from mlops_deploy.cli.docs import docs
 from mlops_deploy.cli.inspect import inspect
@@ -49,7 +50,7 @@ def app() -> None:
     """From a model file to a served, switchable, observable endpoint."""
 
 
-for command in (build_model, check, docs, inspect, render, verify):
+for command in (build_model, build_server, check, docs, inspect, render, verify):
     app.add_command(command)
 
 

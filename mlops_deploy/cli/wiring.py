@@ -1,6 +1,6 @@
 """The composition root: the only module that imports adapters, and only when a command needs them."""
 
-from mlops_deploy.ports import Engine, Runner
+from mlops_deploy.ports import Engine, ImageBuilder, Runner
 
 
 def runner() -> Runner:
@@ -15,3 +15,10 @@ def engine() -> Engine:
     from mlops_deploy.adapters.docker_engine import DockerEngine
 
     return DockerEngine()
+
+
+def image_builder() -> ImageBuilder:
+    """BuildKit in the same engine, through the docker program."""
+    from mlops_deploy.adapters.buildx import BuildKit
+
+    return BuildKit(runner())

@@ -24,6 +24,11 @@ class Hook:
     predict: Callable[[Any, Any], Any] | None = None
     postprocess: Callable[[Any, dict[str, str]], Any] | None = None
 
+    @property
+    def steps(self) -> list[str]:
+        """The names of the steps that there are."""
+        return [name for name in _STEPS if getattr(self, name) is not None]
+
 
 def load_hook(path: str | None) -> Hook:
     """Run the file at `path` and take its steps; no path, no steps. Raises `HookError` with the reason."""
