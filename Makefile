@@ -1,18 +1,17 @@
-# One place for the four things done with this checkout. `make demo` and `make test` work on a bare machine.
+# The four things done with this checkout. `make demo` and `make test` work on a bare machine.
 VENV ?= .venv
-PYTHON ?= python3
-BIN := $(VENV)/bin
+BIN := $(abspath $(VENV))/bin
 
 .PHONY: demo test bench lint clean
 
 demo: $(VENV)/.installed
-	PATH="$(abspath $(BIN)):$$PATH" scripts/demo.sh
+	PATH="$(BIN):$$PATH" scripts/demo.sh
 
 test: $(VENV)/.installed
 	$(BIN)/pytest
 
 bench: $(VENV)/.installed
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m benchmarks
+	PATH="$(BIN):$$PATH" $(BIN)/python -m benchmarks
 
 lint: $(VENV)/.linted
 	$(BIN)/ruff check .
@@ -20,14 +19,13 @@ lint: $(VENV)/.linted
 	$(BIN)/mypy
 
 $(VENV)/.installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[test]'
+	scripts/venv.sh $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@
 
 $(VENV)/.linted: $(VENV)/.installed
-	$(BIN)/pip install --quiet --editable '.[test,lint]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
 	touch $@
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .demo

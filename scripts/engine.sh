@@ -4,6 +4,7 @@
 #   engine.sh                 the engine, the client, and its compose and buildx plugins
 #   engine.sh --build-tools   also what images are built from without a registry: debootstrap, a static busybox
 #   engine.sh --test-tools    also what only the tests need: skopeo, strace
+#   engine.sh --stop          ends this machine's engine: for callers who know that they had it started
 #
 # The story goes to stderr, one line naming the engine to stdout. Exit codes: 0 the engine answers and every tool
 # is there, 2 wrong usage, 8 not possible here or not reachable; the sentence on stderr says why.
@@ -106,6 +107,17 @@ start_engine() {
   done
 }
 
+# The containers of an engine end with it; so does the containerd that it started.
+stop_engine() {
+  local pid until=$((SECONDS + DEADLINE))
+  if [ -d /run/systemd/system ]; then systemctl stop docker.socket docker.service; return; fi
+  pid=$(cat /var/run/docker.pid 2>/dev/null) && kill "$pid" || return 0
+  while kill -0 "$pid" 2>/dev/null; do
+    [ "$SECONDS" -lt "$until" ] || die "dockerd (process $pid) did not end within $DEADLINE s"
+    sleep 0.2
+  done
+}
+
 give_up() {
   [ ! -f "$LOG" ] || tail -n 20 "$LOG" >&2
   die "$1; the end of its log ($LOG) is above"
@@ -120,7 +132,11 @@ check_plugins() {
 }
 
 main() {
-  case ${1:-} in '' | --build-tools | --test-tools) ;; *) die 'usage: engine.sh [--build-tools | --test-tools]' 2 ;; esac
+  case ${1:-} in
+    --stop) stop_engine; return ;;
+    '' | --build-tools | --test-tools) ;;
+    *) die 'usage: engine.sh [--build-tools | --test-tools | --stop]' 2 ;;
+  esac
   if [ -n "${DOCKER_HOST:-}" ] && ! answers; then
     die "no engine answers at DOCKER_HOST=$DOCKER_HOST: start that engine, or unset DOCKER_HOST to use one on this machine"
   fi
