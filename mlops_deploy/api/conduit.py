@@ -61,8 +61,6 @@ class Conduit:
     def _blocks(self) -> Iterator[bytes | memoryview]:
         while True:
             with self._changed:
-                self._block = None
-                self._changed.notify_all()
                 self._changed.wait_for(lambda: self._block is not None or self._closed)
                 block = self._block
             if isinstance(self._failure, BrokenOffError):
@@ -70,6 +68,9 @@ class Conduit:
             if block is None:
                 return
             yield block
+            with self._changed:
+                self._block = None
+                self._changed.notify_all()
 
 
 class BrokenOffError(DeployError):
