@@ -1,8 +1,10 @@
 """The rendered file, read and run by the real Docker Compose."""
 
-import dataclasses
 import json
+import os
 import subprocess
+import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -40,11 +42,22 @@ NASTY = {
     "NONCHARACTERS": "\ufffe\uffff\U0001fffe",
 }
 
-CONTENT = ContentId("1" * 64)
+ROOT = Path(__file__).parents[2]
+TINY = JobImage(ref="mlops-tiny-v2:latest", local=True)
+PRESET = Preset(
+    name="kserve-sklearn",
+    doc="",
+    command=("python", "-m", "mlops_server"),
+    ports=Ports(http=8080),
+    ready=Readiness(path="/v2/models/{name}/ready", command=("python", "-m", "mlops_server.ready")),
+)
+REQUEST = {"inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP64", "data": [1.0, 2.0, 3.0, 4.0]}]}
+GOLDEN = {"request": REQUEST, "expect": [{"name": "predict", "data": [5.5, 11.5]}], "tolerance": 1e-9}
+PORT = 18123
 
 
 def test_compose_reads_the_very_values(tmp_path):
-    found = understood(service(env=NASTY), tmp_path)["services"]["server"]["environment"]
+    found = understood(service(NASTY), tmp_path)["services"]["server"]["environment"]
     # What `config` prints is a Compose file again, so its dollars are doubled as ours are.
     assert {name: found[name].replace("$$", "$") for name in NASTY} == NASTY
 
@@ -59,8 +72,155 @@ def test_compose_reads_limits_and_times_as_meant(tmp_path):
     ]
 
 
-def service(**changes) -> DeploySpec:
-    spec = DeploySpec(
+class TestRunning:
+    """A tiny server of the real one's shape, with the real carrier, readiness check and command line."""
+
+    def test_a_prediction_comes_back_and_everything_goes_with_down(self, project):
+        project.deploy(weights=[1.0, 2.0])
+        assert project.predicted() == [5.5, 11.5]
+        assert project.environment().items() >= NASTY.items()
+        assert project.up().returncode == 0, "a second start finds the model and leaves the server alone"
+        assert project.logs("bootstrap").count("copied") == 1
+        assert "found" in project.logs("bootstrap")
+        project.down()
+        assert project.left() == []
+
+    def test_both_containers_are_locked_down(self, project):
+        project.deploy(weights=[1.0, 2.0])
+        for name in ("bootstrap", "server"):
+            found = project.inspect(name)
+            host = found["HostConfig"]
+            assert found["Config"]["User"] == "65532:65532"
+            assert (host["ReadonlyRootfs"], host["CapDrop"], host["Privileged"]) == (True, ["ALL"], False)
+            assert host["SecurityOpt"] == ["no-new-privileges:true"]
+            assert host["PidsLimit"] > 0
+            assert host["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}
+        assert project.inspect("bootstrap")["HostConfig"]["NetworkMode"] == "none"
+        assert project.inspect("server")["NetworkSettings"]["Ports"]["8080/tcp"] == [
+            {"HostIp": "127.0.0.1", "HostPort": str(PORT)}
+        ]
+        written = project.compose("exec", "server", "touch", "/model/x")
+        assert "Read-only file system" in written.stderr
+
+    def test_another_model_takes_the_place_of_the_first(self, project):
+        first = project.deploy(weights=[1.0, 2.0])
+        second = project.deploy(weights=[10.0, 0.0], golden=[10.5, 30.5])
+        assert first != second
+        assert project.predicted() == [10.5, 30.5]
+        assert project.answer()["model_version"] == second[:12]
+
+    def test_with_the_wrong_model_the_server_never_starts(self, project):
+        content = project.render(weights=[1.0, 2.0])
+        project.file.write_text(project.file.read_text().replace(content, "0" * 64))
+        assert project.up().returncode != 0
+        assert project.inspect("bootstrap")["State"]["ExitCode"] == 65
+        assert project.inspect("server")["State"]["Status"] == "created"
+
+    def test_a_wrong_prediction_is_not_ready(self, project):
+        project.render(weights=[1.0, 2.0], golden=[5.5, 11.6])
+        assert "is unhealthy" in project.up().stderr
+        assert "not ready (golden): request 1" in project.inspect("server")["State"]["Health"]["Log"][-1]["Output"]
+
+    def test_a_model_that_cannot_be_loaded_ends_the_wait(self, project):
+        project.render(weights="broken")
+        assert project.up(timeout=60).returncode != 0
+        assert "the model cannot be loaded" in project.logs("server")
+
+
+@pytest.fixture(scope="module", name="tiny")
+def build_tiny() -> str:
+    base = run(ROOT / "images" / "base" / "build.sh")
+    if base.returncode and "docker" not in os.environ.get("MLOPS_DEPLOY_REQUIRE", ""):
+        pytest.skip(f"no base image: {base.stderr}")
+    built = run("docker", "build", "--tag", TINY.ref, "--file", ROOT / "tests/fakes/tiny_v2/Dockerfile", ROOT)
+    assert built.returncode == 0, built.stderr
+    return TINY.ref
+
+
+@pytest.fixture
+def project(tiny, tmp_path):
+    project = Project(tmp_path, tiny)
+    yield project
+    project.down()
+
+
+class Project:
+    """A folder with a model and its configuration, and what Compose makes of its rendered file."""
+
+    def __init__(self, folder, server):
+        self.folder, self.server, self.file = folder, server, folder / "compose.yml"
+
+    def deploy(self, **model):
+        content = self.render(**model)
+        started = self.up()
+        assert started.returncode == 0, started.stderr + self.logs("bootstrap") + self.logs("server")
+        return content
+
+    def render(self, weights, golden=(5.5, 11.5)):
+        model = {"weights": weights, "bias": 0.5}
+        (self.folder / "model.json").write_text("{" if weights == "broken" else json.dumps(model))
+        expect = [{"name": "predict", "data": list(golden)}]
+        (self.folder / "golden.jsonl").write_text(json.dumps({**GOLDEN, "expect": expect}))
+        (self.folder / "mlops.json").write_text(json.dumps(self.configuration()))
+        built = self.mlops_deploy("build-model", "--output", "json")
+        self.mlops_deploy("render", "-o", self.file)
+        return json.loads(built.stdout)["content_id"]
+
+    def configuration(self):
+        return {
+            "service": "rendertest",
+            "model": {"path": "model.json", "name": "plane"},
+            "server": {"image": self.server},
+            "port": PORT,
+            "env": NASTY,
+            "ready": {"golden": "golden.jsonl", "deadline": "15s"},
+        }
+
+    def mlops_deploy(self, *arguments):
+        done = run(sys.executable, "-m", "mlops_deploy", *arguments, "-f", "mlops.json", cwd=self.folder)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def compose(self, *arguments, **more):
+        return run("docker", "compose", "--file", self.file, *arguments, **more)
+
+    def up(self, **more):
+        return self.compose("up", "--wait", **more)
+
+    def down(self):
+        if self.file.exists():
+            self.compose("down", "--volumes", "--timeout", "5")
+
+    def logs(self, service):
+        return self.compose("logs", "--no-log-prefix", service).stdout
+
+    def inspect(self, service):
+        return json.loads(run("docker", "inspect", f"rendertest-{service}-1").stdout)[0]
+
+    def environment(self):
+        return dict(entry.split("=", 1) for entry in self.inspect("server")["Config"]["Env"])
+
+    def left(self):
+        label = "label=com.docker.compose.project=rendertest"
+        kinds = (["ps", "--all", "--quiet"], ["volume", "ls", "--quiet"], ["network", "ls", "--quiet"])
+        return [line for kind in kinds for line in run("docker", *kind, "--filter", label).stdout.split()]
+
+    def answer(self):
+        url = f"http://127.0.0.1:{PORT}/v2/models/plane/infer"
+        request = urllib.request.Request(url, json.dumps(REQUEST).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            return json.load(answer)
+
+    def predicted(self):
+        return self.answer()["outputs"][0]["data"]
+
+
+def run(*command, timeout=120, **more):
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout, **more)
+
+
+def service(env=None) -> DeploySpec:
+    return DeploySpec(
         root=Path("/nowhere"),
         service="rendertest",
         environment="it",
@@ -68,35 +228,19 @@ def service(**changes) -> DeploySpec:
         preset="kserve-sklearn",
         server=ServerSpec(),
         target=None,
-        port=18123,
-        env={},
+        port=PORT,
+        env=env or {},
         resources=Resources(cpu=0.5, memory=100_000_001),
         user=None,
         ready=Ready(deadline=20.0),
         release=ReleaseSpec(drain=2.5),
     )
-    return dataclasses.replace(spec, **changes)
-
-
-def carrier(content: ContentId = CONTENT) -> CarrierRef:
-    return CarrierRef(name="plane", digest=Digest("2" * 64), content_id=content)
-
-
-TINY = JobImage(ref="mlops-tiny-v2:latest", local=True)
-PRESET = Preset(
-    name="kserve-sklearn",
-    doc="",
-    command=("python", "-m", "mlops_server"),
-    ports=Ports(http=8080),
-    ready=Readiness(path="/v2/models/{name}/ready", command=("python", "-m", "mlops_server.ready")),
-)
 
 
 def understood(spec, folder):
+    carrier = CarrierRef(name="plane", digest=Digest("2" * 64), content_id=ContentId("1" * 64))
     file = folder / "compose.yml"
-    file.write_text(render_compose(spec, carrier(), TINY, PRESET).text)
-    run = subprocess.run(
-        ["docker", "compose", "-f", file, "config", "--format", "json"], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout)
+    file.write_text(render_compose(spec, carrier, TINY, PRESET).text)
+    read = run("docker", "compose", "--file", file, "config", "--format", "json")
+    assert read.returncode == 0, read.stderr
+    return json.loads(read.stdout)
