@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from mlops_deploy.spec.recipe import ImageFacts, Recipe
 from mlops_deploy.spec.refs import Digest
 from mlops_deploy.spec.secret import Secret
 
-_NO_ENGINE: Final = ("Cannot connect to the Docker daemon", "error during connect", "connection refused")
+_NO_ENGINE: Final = ("Cannot connect to the Docker daemon", "error during connect")
 _NO_BUILDX: Final = ("buildx component is missing", "unknown flag: --build-context", "unknown flag: --iidfile")
 _NO_BASE: Final = "failed to resolve source metadata for"
 _ABSENT: Final = ("not found", "pull access denied", "authorization failed", "insufficient_scope")
@@ -26,7 +27,7 @@ _NO_NETWORK: Final = (
     "Network is unreachable",
     "CERTIFICATE_VERIFY_FAILED",
     "timed out",
-    "HTTP error 401",
+    "401 Error",
     "HTTP error 403",
     "ProxyError",
 )
@@ -36,6 +37,8 @@ _CONFLICT: Final = (
     "Invalid requirement",
     "requires a different Python",
 )
+_TOLD: Final = re.compile(r"#\d+ \d+\.\d+ (.*)")
+_CREDENTIALS: Final = re.compile(r"://[^/@\s]+@")
 _SHOWN: Final = 15
 
 
@@ -49,7 +52,7 @@ class BuildKit:
         """The id of the built image. Raises an error of the family that says whose fault it is."""
         names = {id_: f"MLOPS_SECRET_{index}" for index, id_ in enumerate(recipe.secrets)}
         values = {names[id_]: secret.reveal() for id_, secret in recipe.secrets.items() if isinstance(secret, Secret)}
-        redact = _redactor([line for value in values.values() for line in value.splitlines() if line])
+        redact = _redactor([line.rpartition(" = ")[2] for value in values.values() for line in value.splitlines()])
         with tempfile.TemporaryDirectory(prefix="mlops-deploy-") as folder:
             id_file = Path(folder) / "id"
             argv = build_argv(recipe, names, id_file)
@@ -120,7 +123,8 @@ def build_error(lines: Sequence[str]) -> DeployError:
 
 
 def _step_error(text: str, lines: Sequence[str]) -> DeployError:
-    detail = _last(lines)
+    told = [found[1] for line in lines if (found := _TOLD.fullmatch(line))]
+    detail = _last(told or lines)
     if any(sign in text for sign in _NO_NETWORK):
         hint = "`--index-url` names another package index, `--ca-bundle` the certificates that it is checked with"
         return UnreachableError("the package index cannot be used from the build", hint=hint, detail=detail)
@@ -140,10 +144,12 @@ def _last(lines: Sequence[str]) -> tuple[str, ...]:
 
 
 def _redactor(secrets: Sequence[str]) -> Callable[[str], str]:
+    hidden = [secret for secret in secrets if "://" in secret]
+
     def redact(line: str) -> str:
-        for secret in secrets:
+        for secret in hidden:
             line = line.replace(secret, "[redacted]")
-        return line
+        return _CREDENTIALS.sub("://[redacted]@", line)
 
     return redact
 

@@ -1,7 +1,6 @@
 """The prediction server becomes an image: built once per set of inputs, labelled with what it provides."""
 
 import json
-import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from mlops_deploy.api.server_inputs import ServerBuild, check_inputs, inputs_digest, server_tag
-from mlops_deploy.errors import DeployError, UnusableInputError
-from mlops_deploy.ports import ImageBuilder, Story
+from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
+from mlops_deploy.ports import ImageBuilder, LineSink, Story
+from mlops_deploy.resources import IMAGES
 from mlops_deploy.spec.deploy import JsonValue
 from mlops_deploy.spec.recipe import ImageFacts, Recipe
 from mlops_deploy.spec.refs import Digest, ImageRef
@@ -25,7 +25,6 @@ PULLED_BASE: Final = "python:3.11-slim-bookworm"
 """The base otherwise: the same Debian and the same Python, from a registry."""
 
 LABEL: Final = "io.mlops-deploy"
-_STEP: Final = re.compile(r"#\d+ (\[.*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +65,7 @@ def build_server(build: ServerBuild, builder: ImageBuilder, story: Story) -> Bui
 def _build(recipe: Recipe, labels: dict[str, str], tag: ImageRef, builder: ImageBuilder, story: Story) -> ImageFacts:
     """Build without a name, ask the image what it provides, and build again with name and labels, all from cache."""
     steps = _Steps(story)
-    unnamed = builder.build(recipe, steps)
+    unnamed = _first_build(recipe, builder, steps)
     try:
         base = builder.facts(recipe.args["BASE"])
         labels = {
@@ -81,6 +80,16 @@ def _build(recipe: Recipe, labels: dict[str, str], tag: ImageRef, builder: Image
     if facts is None:
         raise DeployError(f"the engine does not have `{tag}` after building it")
     return facts
+
+
+def _first_build(recipe: Recipe, builder: ImageBuilder, steps: LineSink) -> Digest:
+    try:
+        return builder.build(recipe, steps)
+    except (UnusableInputError, UnreachableError) as error:
+        if error.hint is not None or builder.facts(recipe.args["BASE"]) is not None:
+            raise
+        hint = f"`{IMAGES / 'base' / 'build.sh'}` makes one without a registry; name it with `--base {OWN_BASE}`"
+        raise type(error)(error.message, hint=hint, detail=error.detail) from error
 
 
 def _provides(image: Digest, builder: ImageBuilder) -> str:
@@ -138,15 +147,16 @@ def _secrets(build: ServerBuild) -> dict[str, Secret | Path]:
 
 
 class _Steps:
-    """Tells each step of a build once; what comes from cache is not worth a line."""
+    """Tells each step that is really done; what comes from cache is not worth a line."""
 
     def __init__(self, story: Story) -> None:
         self._story = story
-        self._told: set[str] = set()
+        self._begun: dict[str, str] = {}
 
     def __call__(self, line: str, /) -> None:
-        """Take a line of BuildKit's plain progress."""
-        step = _STEP.fullmatch(line)
-        if step and step[1] not in self._told and not step[1].startswith("[internal]"):
-            self._told.add(step[1])
-            self._story.say(step[1][:100])
+        """Take a line of BuildKit's plain progress: `#7 [stage 2/4] COPY …`, then `#7 CACHED` or what the step says."""
+        number, _, text = line.partition(" ")
+        if text.startswith("[") and " FROM " not in text and not text.startswith(("[internal]", "[context ")):
+            self._begun[number] = text
+        elif (step := self._begun.pop(number, None)) is not None and text != "CACHED":
+            self._story.say(step[:100])

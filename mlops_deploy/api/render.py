@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from mlops_deploy.api.freshness import freshness
+from mlops_deploy.api.server_inputs import configured, server_tag
 from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.ports import Story
 from mlops_deploy.render.compose import render_compose
@@ -51,13 +52,11 @@ def _newest(spec: DeploySpec, store: LayoutStore) -> Stored:
 
 
 def choose_server(spec: DeploySpec, preset: Preset, asked: str | None) -> JobImage:
-    """The server image that was asked for, else the configuration's, else the preset's."""
+    """The server image that was asked for, else the configuration's, else the preset's or what `build-server` makes."""
     named = asked or spec.server.image or preset.image
-    if named is None:
-        raise UnusableInputError(
-            f"service `{spec.service}` names no server image", hint="name one with `--server REF` or at `server.image`"
-        )
-    return JobImage(ref=named, local=False)
+    if named is not None:
+        return JobImage(ref=named, local=False)
+    return JobImage(ref=str(server_tag(configured(preset, spec.server))), local=True)
 
 
 def render(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset, story: Story) -> Rendered:

@@ -12,6 +12,7 @@ from typing import Final
 from mlops_deploy.config.preset import find_preset
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.resources import IMAGES
+from mlops_deploy.spec.deploy import ServerSpec
 from mlops_deploy.spec.preset import Preset
 from mlops_deploy.spec.refs import SHORT, ImageRef
 from mlops_deploy.spec.secret import Secret
@@ -40,6 +41,11 @@ class ServerBuild:
                 hint="name a preset that is built, such as `kserve-sklearn`, or go on with `mlops-deploy render`",
             )
         return IMAGES / self.preset.build
+
+
+def configured(preset: Preset, server: ServerSpec) -> ServerBuild:
+    """What `server` of a configuration says, and nothing else."""
+    return ServerBuild(preset=preset, base=server.base, hook=server.hook, constraints=server.constraints)
 
 
 def known_preset(name: str) -> Preset:

@@ -1,7 +1,7 @@
 """`mlops-deploy build-server`: the prediction server becomes an image."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -75,7 +75,7 @@ def build_server(**chosen: object) -> None:
 
 
 def _build(choices: Choices, spec: "DeploySpec | None") -> "ServerBuild":
-    from mlops_deploy.api.server_inputs import ServerBuild, known_preset
+    from mlops_deploy.api.server_inputs import configured, known_preset
     from mlops_deploy.errors import UnusableInputError
     from mlops_deploy.spec.deploy import ServerSpec
     from mlops_deploy.spec.refs import ImageRef
@@ -87,11 +87,12 @@ def _build(choices: Choices, spec: "DeploySpec | None") -> "ServerBuild":
             f"`server.image` names the ready image `{server.image}`: there is nothing to build",
             hint="remove `server.image` to use an image of `build-server`",
         )
-    return ServerBuild(
-        preset=known_preset(spec.preset if spec else DEFAULT_PRESET),
-        base=choices.base or server.base,
-        hook=choices.hook or server.hook,
-        constraints=choices.constraints or server.constraints,
+    build = configured(known_preset(spec.preset if spec else DEFAULT_PRESET), server)
+    return replace(
+        build,
+        base=choices.base or build.base,
+        hook=choices.hook or build.hook,
+        constraints=choices.constraints or build.constraints,
         tag=ImageRef.parse(choices.tag) if choices.tag else None,
         index_url=Secret(choices.index_url) if choices.index_url else None,
         ca_bundle=choices.ca_bundle,
