@@ -1,0 +1,219 @@
+#!/bin/sh
+# Copies the model of this carrier to $MODEL_VOLUME/v/<content id>, whole or not at all, and points the link
+# $MODEL_VOLUME/<model name> at it. Nothing to do is the common case, and quick. Run it or source it: a caller that
+# sources it can see in $DEPLOYED that it was read to its end, for a shell that cannot read a script exits 0.
+#
+#   MODEL_VOLUME   where to copy to, an absolute path; made if missing (default /model)
+#   MODEL_ID       the content id that the job expects; another one is refused
+#   MODEL_VERIFY   `always` hashes a model that is already there; otherwise its names and sizes are compared
+#   CARRIER_ROOT   where this image's /models and /carrier are (default /)
+#
+#   exit: 0 the model is there · 65 damaged, or not the model asked for · 73 cannot write · 74 no room, or I/O error
+#         75 another copy did not end (retry) · 77 a link or folder stands in the way · 78 bad setting · 143 terminated
+#
+# Everything private is in v/.<content id>.<n>, a claim. A run that may copy holds the fifo v/.alive open for writing,
+# and so do the commands it starts. The kernel lets go when they die, however they die, so reading the fifo to its
+# end proves that nobody is at work: only then are claims seen *before* that removed, and of several runs that find
+# so only one can make claim n+1. This needs no flock, no pid (containers share numbers) and no clock. Claims only save
+# work; that no half model is seen rests on the rename alone.
+
+say() { printf '%s %s %s: %s bytes in %s s\n' "$1" "$name" "$short" "$bytes" "$(($(date +%s) - started))"; }
+die() { printf 'deploy.sh: %s\n' "$2" >&2; exit "$1"; }
+
+main() {
+    umask 022
+    LC_ALL=C; export LC_ALL
+    DEPLOYED='' mine='' children='' started=$(date +%s)
+    trap clean_up EXIT
+    trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM
+    read_settings
+    read_carrier
+    refuse_links
+    if found; then
+        point_link; say found
+    else
+        prepare_volume
+        claim
+        if found; then point_link; say found; else make_room; copy; publish; point_link; say copied; fi
+    fi
+    clean_up
+    trap - EXIT HUP INT TERM
+    DEPLOYED=$id
+}
+
+read_settings() {
+    volume=${MODEL_VOLUME:-/model} root=${CARRIER_ROOT:-/}
+    case $volume in /*) ;; *) die 78 "MODEL_VOLUME must be an absolute path, not \`$volume\`" ;; esac
+    case ${MODEL_VERIFY:-} in '' | always) ;; *) die 78 "MODEL_VERIFY knows only \`always\`, not \`$MODEL_VERIFY\`" ;; esac
+    [ -z "${MODEL_ID:-}" ] || is_id "$MODEL_ID" || die 78 "MODEL_ID must be 64 lower-case hex digits, not \`$MODEL_ID\`"
+}
+
+is_id() { case $1 in *[!0-9a-f]*) false ;; *) [ ${#1} -eq 64 ] ;; esac }
+
+read_carrier() {
+    models=${root%/}/models sums=${root%/}/carrier/SHA256SUMS sizes=${root%/}/carrier/SIZES
+    id=$(sha256sum <"$sums") && id=${id%% *} && is_id "$id" || die 65 "cannot read \`$sums\`: pull the image again"
+    [ "${MODEL_ID:-$id}" = "$id" ] || die 65 "this image carries model $id, the job asks for $MODEL_ID: correct one of them"
+    name=$(awk -F'"' '/^  "name": "/ { print $4; exit }' "${root%/}/carrier/manifest.json")
+    case $name in '' | v | [!a-z0-9]* | *[!a-z0-9._-]*) die 65 "no model name in \`${root%/}/carrier/manifest.json\`" ;; esac
+    # blocks of 4 KiB: what a file takes on most file systems
+    totals=$(awk '{ n += 1; b += $1; k += 4 * int(($1 + 4095) / 4096) } END { printf "%d %.0f %.0f", n, b, k }' "$sizes") &&
+        [ "${totals%% *}" -gt 0 ] || die 65 "cannot read \`$sizes\`: pull the image again"
+    files=${totals%% *} kib=${totals##* } bytes=${totals#* } bytes=${bytes% *}
+    versions=$volume/v home=$volume/v/$id link=$volume/$name alive=$volume/v/.alive short=$(printf %.12s "$id")
+}
+
+refuse_links() {
+    for path in "$versions" "$home" "$alive"; do
+        [ ! -L "$path" ] || die 77 "\`$path\` is a link, which this script never makes: remove it"
+    done
+    [ -L "$link" ] || [ ! -e "$link" ] || die 77 "\`$link\` is in the way of the link to the model: move it away"
+    [ ! -e "$alive" ] || [ -p "$alive" ] || die 77 "\`$alive\` is not a fifo: remove it"
+}
+
+found() { whole "$home" && { [ "${MODEL_VERIFY:-}" != always ] || verified "$home"; }; }
+
+# The very files, with their sizes, and nothing else: a link or a device shows up without a size.
+whole() { [ -d "$1" ] && listing "$1" | cmp -s - "$sizes"; }
+
+listing() (
+    cd "$1" && { find . -type f -print0 | xargs -0 -r stat -c '%s %n'; find . ! -type f ! -type d; } | sort -k2
+)
+
+# The answer lines are counted: a list that could not be read to its end must not pass.
+start_hashing() {
+    jobs=$(nproc 2>/dev/null || echo 1) part=0
+    [ "$jobs" -le 8 ] || jobs=8
+    [ "$jobs" -le "$files" ] || jobs=$files
+    while [ "$part" -lt "$jobs" ]; do
+        awk -v jobs="$jobs" -v part="$part" 'NR % jobs == part' "$sums" | (cd "$1" && exec sha256sum -c 2>/dev/null) |
+            awk -v want="$(((files + (part ? jobs - part : 0)) / jobs))" '/: OK$/ { n++ } END { exit n != want }' &
+        children="$children $!" part=$((part + 1))
+    done
+}
+
+start_flushing() {
+    flush=sync                                  # where `fsync` is missing, `sync FILE` does the same
+    fsync "$1" 2>/dev/null && flush=fsync
+    find "$1" -print0 | xargs -0 "$flush" &
+    children="$children $!"
+}
+
+# Waiting for a child, unlike running it in the foreground, lets a signal be answered at once.
+joined() {
+    failed=0
+    for child in $children; do wait "$child" || failed=$?; done
+    children=''
+    return "$failed"
+}
+
+verified() { start_hashing "$1"; joined; }
+
+prepare_volume() {
+    mkdir -p "$versions" 2>/dev/null || refuse_volume
+    [ -p "$alive" ] || mkfifo -m 600 "$alive" 2>/dev/null
+    [ ! -p "$alive" ] || { [ -r "$alive" ] && [ -w "$alive" ]; } || refuse_volume
+}
+
+refuse_volume() {
+    [ ! -e "$home" ] || die 65 "\`$home\` is damaged and cannot be replaced: mount the volume writable, for uid $(id -u)"
+    folder=$versions; [ -d "$folder" ] || folder=$volume
+    owner=$(stat -c %u "$folder" 2>/dev/null) || die 73 "cannot make \`$volume\`: mount a volume there"
+    case $owner in
+        "$(id -u)") die 73 "cannot write to \`$folder\`: it is read-only: mount it writable${1:+ ($1)}" ;;
+        *) die 73 "cannot write to \`$folder\`: it belongs to uid $owner and this runs as uid $(id -u): run it as user $owner, or give the folder to uid $(id -u)" ;;
+    esac
+}
+
+claim() {
+    tries=0
+    while :; do
+        set -- "$versions/.$id".*
+        [ -e "$1" ] || set --
+        if [ $# -eq 0 ] || [ ! -p "$alive" ] || nobody_copies; then
+            [ ! -p "$alive" ] || exec 9<>"$alive"
+            last=0; for old; do [ "${old##*.}" -le "$last" ] || last=${old##*.}; done
+            mine=$versions/.$id.$((last + 1))
+            if error=$(mkdir -m 700 "$mine" 2>&1); then break; fi
+            mine=''
+            exec 9>&-
+            case $error in
+                *exists*) ;;
+                *'No space'* | *quota*) die 74 "$error" ;;
+                *) refuse_volume "$error" ;;
+            esac
+        fi
+        found && return
+        [ $((tries += 1)) -le 3600 ] || die 75 "another copy to \`$versions\` has not ended for an hour: look after it, then retry"
+    done
+    [ ! -p "$alive" ] || for old; do discard "$old"; done
+}
+
+# Takes up to one second to say no.
+nobody_copies() {
+    exec 8<>"$alive" 7<"$alive" 8>&-
+    timeout 1 cat <&7 >/dev/null 2>&1 &
+    children=$!
+    exec 7<&-
+    joined 2>/dev/null
+}
+
+# Renamed first: whoever might still use it fails instead of publishing what is left of it.
+discard() { mv -T "$1" "$mine/old" && rm -rf "$mine/old"; }
+
+make_room() {
+    room || { [ ! -e "$home" ] || discard "$home"; room; } ||
+        die 74 "\`$volume\` has $((free / 1024)) MiB free, the model needs $((kib / 1024 + 1)): make room, then retry"
+}
+
+room() {
+    free=$(stat -f -c '%a %S' "$volume") || return
+    free=$((${free% *} * ${free#* } / 1024))
+    [ "$free" -ge $((kib + 1024)) ]
+}
+
+copy() {
+    cp -R "$models/." "$mine/model" &
+    children=$!
+    joined || die 74 "copying to \`$volume\` failed"
+    find "$mine/model" -type f -print0 | xargs -0 chmod 0444 &&
+        find "$mine/model" -type d -print0 | xargs -0 chmod 0755 || die 74 "cannot set modes in \`$volume\`"
+    whole "$mine/model" || blame
+    start_hashing "$mine/model"
+    start_flushing "$mine/model"
+    joined || blame
+}
+
+# The copy is not what it should be: because the image is not, or because the volume does not keep what is written?
+blame() {
+    [ -d "$mine/model" ] || die 74 "the copy was removed from \`$volume\` while it was made: retry"
+    whole "$models" || die 65 "the files of this image are not those it lists: pull it again"
+    verified "$models" || die 65 "these files of this image are damaged, pull it again: $(damaged)"
+    die 74 "\`$volume\` does not keep what is written to it: look for disk errors, then retry"
+}
+
+damaged() { cd "$models" && sha256sum -c "$sums" 2>/dev/null | awk '!/: OK$/ && n++ < 5 { sub(/: FAILED.*/, ""); printf "%s ", $0 }'; }
+
+publish() {
+    if [ -e "$home" ] && ! found; then discard "$home"; fi
+    mv -T "$mine/model" "$home" 2>/dev/null || found || die 74 "cannot rename the copy to \`$home\`"
+    fsync "$versions" "$volume" 2>/dev/null || sync "$versions" "$volume" || die 74 "cannot flush \`$versions\`"
+}
+
+# On a volume that cannot be written, a link may be missing, for jobs use the exact path; it must not name another model.
+point_link() {
+    pointed && return
+    next=$volume/.$name.$id
+    ln -sn "v/$id" "$next" 2>/dev/null
+    [ "$(readlink "$next")" = "v/$id" ] && mv -T "$next" "$link" 2>/dev/null
+    pointed || [ ! -L "$link" ] || die 73 "\`$link\` points at another model and cannot be changed: mount the volume writable"
+}
+
+pointed() { [ "$(readlink "$link")" = "v/$id" ]; }
+
+clean_up() {
+    [ -z "$children" ] || { kill $children; wait; } 2>/dev/null
+    [ -z "$mine" ] || rm -rf "$mine"
+}
+
+main
