@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mlops_deploy.api.freshness import freshness
-from mlops_deploy.api.server_inputs import configured, server_tag
+from mlops_deploy.api.server_inputs import check_inputs, configured, server_tag
 from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.ports import Story
 from mlops_deploy.render.compose import render_compose
@@ -52,11 +52,13 @@ def _newest(spec: DeploySpec, store: LayoutStore) -> Stored:
 
 
 def choose_server(spec: DeploySpec, preset: Preset, asked: str | None) -> JobImage:
-    """The server image that was asked for, else the configuration's, else the preset's or what `build-server` makes."""
+    """The server image that was asked for, else the configuration's, else the preset's, else `build-server`'s."""
     named = asked or spec.server.image or preset.image
     if named is not None:
         return JobImage(ref=named, local=False)
-    return JobImage(ref=str(server_tag(configured(preset, spec.server))), local=True)
+    build = configured(preset, spec.server)
+    check_inputs(build)
+    return JobImage(ref=str(server_tag(build)), local=True)
 
 
 def render(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset, story: Story) -> Rendered:

@@ -57,12 +57,11 @@ def render(**chosen: object) -> None:
 
 def _render(choices: Choices, telling: Story) -> "Rendered":
     from mlops_deploy.api import render as api
-    from mlops_deploy.config.preset import find_preset
-    from mlops_deploy.resources import IMAGES
+    from mlops_deploy.api.server_inputs import known_preset
 
     project, spec = require_project(choices.file, choices.environment)
     api.choose_target(spec, choices.target)
-    preset = find_preset(spec.preset, IMAGES / "presets")
+    preset = known_preset(spec.preset)
     carrier = api.choose_carrier(spec, project.store(), choices.model)
     image = api.choose_server(spec, preset, choices.server)
     rendered = api.render(spec, carrier, image, preset, telling)

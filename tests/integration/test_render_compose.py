@@ -117,7 +117,7 @@ class TestRunning:
         assert project.inspect("server")["State"]["Status"] == "created"
 
     def test_a_wrong_prediction_is_not_ready(self, project):
-        project.render(weights=[1.0, 2.0], golden=[5.5, 11.6])
+        project.render(weights=[1.0, 2.0], golden=[5.5, 11.6], deadline="4s")
         assert "is unhealthy" in project.up().stderr
         assert "not ready (golden): request 1" in project.inspect("server")["State"]["Health"]["Log"][-1]["Output"]
 
@@ -156,24 +156,24 @@ class Project:
         assert started.returncode == 0, started.stderr + self.logs("bootstrap") + self.logs("server")
         return content
 
-    def render(self, weights, golden=(5.5, 11.5)):
+    def render(self, weights, golden=(5.5, 11.5), deadline="15s"):
         model = {"weights": weights, "bias": 0.5}
         (self.folder / "model.json").write_text("{" if weights == "broken" else json.dumps(model))
         expect = [{"name": "predict", "data": list(golden)}]
         (self.folder / "golden.jsonl").write_text(json.dumps({**GOLDEN, "expect": expect}))
-        (self.folder / "mlops.json").write_text(json.dumps(self.configuration()))
+        (self.folder / "mlops.json").write_text(json.dumps(self.configuration(deadline)))
         built = self.mlops_deploy("build-model", "--output", "json")
         self.mlops_deploy("render", "-o", self.file)
         return json.loads(built.stdout)["content_id"]
 
-    def configuration(self):
+    def configuration(self, deadline):
         return {
             "service": "rendertest",
             "model": {"path": "model.json", "name": "plane"},
             "server": {"image": self.server},
             "port": PORT,
             "env": NASTY,
-            "ready": {"golden": "golden.jsonl", "deadline": "15s"},
+            "ready": {"golden": "golden.jsonl", "deadline": deadline},
         }
 
     def mlops_deploy(self, *arguments):

@@ -2,18 +2,19 @@
 
 import dataclasses
 import os
+import re
 import resource
 from hashlib import sha256
 
 import pytest
 
 from mlops_deploy.api.freshness import MOST_READ, freshness
-from mlops_deploy.api.render import choose_carrier, choose_target, render, tell_changes, write
+from mlops_deploy.api.render import choose_carrier, choose_server, choose_target, render, tell_changes, write
 from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.oci.types import INDEX, Descriptor
-from mlops_deploy.spec.deploy import ModelSpec
+from mlops_deploy.spec.deploy import ModelSpec, ServerSpec
 from mlops_deploy.spec.refs import ContentId, Digest, ImageRef
-from mlops_deploy.spec.rendered import Rendered
+from mlops_deploy.spec.rendered import JobImage, Rendered
 from mlops_deploy.store.cache import DigestCache
 from mlops_deploy.store.layout import LayoutStore
 from mlops_deploy.store.log import Built
@@ -62,6 +63,24 @@ def test_the_target_is_the_asked_one_then_the_configured_one_then_docker(spec):
 def test_a_target_without_a_job_file_is_refused(spec, configured, asked):
     with pytest.raises(UnusableInputError, match=f"target `{asked or configured}` cannot be rendered yet"):
         choose_target(dataclasses.replace(spec, target=configured), asked)
+
+
+def test_the_server_is_the_asked_one_then_the_configured_one_then_what_build_server_makes(spec, preset):
+    configured = dataclasses.replace(spec, server=ServerSpec(image="example/server:1"))
+    assert choose_server(configured, preset, "example/other:2") == JobImage(ref="example/other:2", local=False)
+    assert choose_server(configured, preset, None) == JobImage(ref="example/server:1", local=False)
+    made = choose_server(spec, preset, None)
+    assert made.local
+    assert re.fullmatch(r"mlops-server-kserve-sklearn:[0-9a-f]{12}", made.ref)
+
+
+def test_a_hook_gives_another_server_and_a_missing_one_is_refused(spec, preset, tmp_path):
+    hook = tmp_path / "hook.py"
+    hooked = dataclasses.replace(spec, server=ServerSpec(hook=hook))
+    with pytest.raises(UnusableInputError, match="is not a file"):
+        choose_server(hooked, preset, None)
+    hook.write_text("def predict(model, inputs):\n    return inputs\n")
+    assert choose_server(hooked, preset, None) != choose_server(spec, preset, None)
 
 
 def test_the_file_names_the_carrier_by_its_digest_and_says_which(spec, store, image, preset):
