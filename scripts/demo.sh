@@ -1,0 +1,164 @@
+#!/usr/bin/env bash
+# From nothing to a prediction, and everything away again: `make demo` calls this with mlops-deploy on PATH.
+#
+# It works in .demo/ and under the name `digits-demo`, on a free port. What it starts it removes, whatever happens; an
+# engine that it had to start ends too, unless KEEP_ENGINE=1. What makes the next run quick stays: .demo/, images, and
+# packages of the system. Where no Docker Engine can be had, it goes on with `mlops-deploy serve`, and says so.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly PROJECT=digits-demo WORK=$PWD/.demo/digits VENV=$PWD/.demo/venv
+readonly BASES=(mlops-base:bookworm python:3.11-slim-bookworm)
+STARTED=$(date +%s%N)
+ENGINE=there SERVER='' COMPOSE=''
+
+seconds() { awk -v from="$STARTED" -v to="$(date +%s%N)" 'BEGIN { printf "%.1f", (to - from) / 1e9 }'; }
+say() { printf '\n[%5s s] %s\n' "$(seconds)" "$1"; }
+die() { printf '\ndemo: %s\n' "$1" >&2; exit 1; }
+run() { printf '$ %s\n' "$*"; (cd "$WORK" && "$@"); }
+quietly() { "$@" >"$WORK/log" 2>&1 || { tail -n 20 "$WORK/log" >&2; die "\`$*\` failed; its last lines are above"; }; }
+is_debian_12() { (. /etc/os-release && [ "$ID $VERSION_ID" = 'debian 12' ]) 2>/dev/null; }
+answers() { command -v docker >/dev/null && timeout 10 docker version >/dev/null 2>&1; }
+has_image() { docker image inspect "$1" >/dev/null 2>&1; }
+free_port() { python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# Each thing is tried whatever became of the one before, and the code with which the demo ends stays.
+clean_up() {
+  local code=$?
+  trap - EXIT
+  trap '' INT TERM
+  if [ -n "$SERVER" ]; then kill "$SERVER" 2>/dev/null && wait "$SERVER" || true; fi
+  if [ -n "$COMPOSE" ]; then
+    say 'removing the containers, the volume and the network'
+    docker compose --progress quiet -f "$COMPOSE" down --volumes --timeout 5 || code=1
+  fi
+  if [ "$ENGINE" = ours ]; then
+    say 'ending the Docker Engine that was started for the demo (KEEP_ENGINE=1 keeps one)'
+    scripts/engine.sh --stop || code=1
+  fi
+  exit "$code"
+}
+
+# As root on Debian 12, what is missing is installed; elsewhere the engine and its tools are the user's own.
+prepare_engine() {
+  local tools=()
+  if is_debian_12 && [ "$(id -u)" = 0 ]; then tools=(--build-tools); fi
+  if ! answers; then
+    say 'no Docker Engine answers: as root on Debian 12 one is installed, for which the trixie suite is added to apt, and started'
+    [ "${KEEP_ENGINE:-0}" != 0 ] || ENGINE=ours
+  fi
+  scripts/engine.sh "${tools[@]}" || { ENGINE=none; return 1; }
+}
+
+prepare_files() {
+  mkdir -p "$WORK"
+  cp examples/digits/{mlops.yml,train.py,golden.jsonl,request.json,requirements.txt} "$WORK"
+  PORT=$(free_port)
+  echo "port: $PORT" >"$WORK/mlops.demo.yml"
+}
+
+prepare_training() {
+  cmp -s "$WORK/requirements.txt" "$VENV/installed.txt" && return
+  quietly scripts/venv.sh "$VENV"
+  quietly "$VENV/bin/pip" install --disable-pip-version-check --requirement "$WORK/requirements.txt"
+  cp "$WORK/requirements.txt" "$VENV/installed.txt"
+}
+
+# A carrier needs a static busybox: the machine's, else the official image's.
+prepare_shell() {
+  local path container
+  for path in /bin /usr/bin /usr/local/bin; do if [ -x "$path/busybox" ]; then return; fi; done
+  container=$(docker create busybox:musl true) || die 'there is no static busybox here: install `busybox-static`'
+  docker cp --quiet "$container:/bin/busybox" .demo/busybox
+  docker rm "$container" >/dev/null
+  SHELL_OPTION=(--shell "$PWD/.demo/busybox")
+}
+
+# A base image, from a registry or, where none can be reached, made on this machine.
+prepare_base() {
+  local base
+  for base in "${BASES[@]}"; do if has_image "$base"; then return; fi; done
+  timeout 300 docker pull --quiet "${BASES[1]}" 2>/dev/null || images/base/build.sh
+}
+
+start_in_docker() {
+  local SHELL_OPTION=()
+  [ -z "$(docker ps --all --quiet --filter "label=com.docker.compose.project=$PROJECT")" ] ||
+    die "\`$PROJECT\` is there already, by another demo or left by one that was killed: \`docker compose -p $PROJECT down --volumes\`"
+  say 'the carrier: a small image with the model and the script that copies it'
+  prepare_shell
+  run mlops-deploy build-model -e demo "${SHELL_OPTION[@]}"
+  say 'the server image: knows no model, is built once (minutes the first time)'
+  prepare_base
+  run mlops-deploy build-server -e demo
+  say 'the Compose file: bootstrap, volume, server, and a health check that asks for a prediction'
+  run mlops-deploy render -e demo -o compose.yml
+  say 'start'
+  COMPOSE=$WORK/compose.yml
+  run docker compose --progress quiet -f compose.yml up --wait
+}
+
+start_as_process() {
+  say 'the server as a process of this machine: its environment is made once (minutes the first time)'
+  printf '$ mlops-deploy serve -e demo\n'
+  (cd "$WORK" && exec mlops-deploy serve -e demo) &
+  SERVER=$!
+  until is_ready; do
+    kill -0 "$SERVER" 2>/dev/null || { SERVER=''; die 'the server ended; its own message is above'; }
+    sleep 0.2
+  done
+}
+
+is_ready() {
+  python3 -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)' \
+    "http://127.0.0.1:$PORT/v2/models/digits/ready" 2>/dev/null
+}
+
+predict() {
+  say 'a prediction: request.json shows this image'
+  python3 - "$WORK/request.json" "http://127.0.0.1:$PORT/v2/models/digits/infer" <<'PYTHON'
+import json, sys, urllib.request
+
+body = open(sys.argv[1], "rb").read()
+pixels = json.loads(body)["inputs"][0]["data"]
+for row in range(0, 64, 8):
+    print("         " + "".join(" .:-=+*#%@@"[pixel * 10 // 16] * 2 for pixel in pixels[row : row + 8]))
+answer = json.load(urllib.request.urlopen(urllib.request.Request(sys.argv[2], body), timeout=30))
+[digit] = answer["outputs"][0]["data"]
+print(f"         {answer['model_name']}@{answer['model_version']} answers: {digit}")
+sys.exit(digit != 3)
+PYTHON
+  printf '\nfirst prediction after %s s\n' "$(seconds)"
+}
+
+go_on() {
+  cat <<EOF
+
+Done. To go on by hand (README.md tells the story):
+  PATH=$(dirname "$(command -v mlops-deploy)"):\$PATH
+  cd .demo/digits
+$1
+EOF
+}
+
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+prepare_files
+say 'the model: handwritten digits, trained on data that ship with scikit-learn'
+prepare_training
+run "$VENV/bin/python" train.py
+if prepare_engine; then
+  start_in_docker
+  predict
+  go_on '  docker compose -f compose.yml up --wait
+  curl -d @request.json localhost:'"$PORT"'/v2/models/digits/infer
+  mlops-deploy inspect digits
+  docker compose -f compose.yml down --volumes'
+else
+  start_as_process
+  predict
+  go_on '  mlops-deploy serve
+  curl -d @request.json localhost:8080/v2/models/digits/infer'
+  printf '\nLeft out, because no Docker Engine could be had: building the images, and running them with Compose.\n'
+fi

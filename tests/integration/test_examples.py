@@ -1,0 +1,164 @@
+"""The commands of the examples' READMEs, run as they stand there, with names and a port that are the tests' own."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.docker
+
+ROOT = Path(__file__).parents[2]
+TRAINING = ROOT / ".demo" / "venv"
+"""Where scikit-learn is: the environment of the demo, so that it is made once."""
+
+BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PREFIX = "mlops-readme"
+
+
+class Example:
+    """A copy of the examples in which one README's commands are run, block by block."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.blocks = BLOCK.findall((folder / "README.md").read_text(encoding="utf-8"))
+
+    def run(self, commands: str, *, code: int = 0) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join((str(TRAINING / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]))
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", commands],
+            cwd=self.folder,
+            env=os.environ | {"PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        assert done.returncode == code, f"{commands}\n{done.stdout}\n{done.stderr}"
+        return done
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+def renamed(text: str, port: int) -> str:
+    """The same text without names and the port that somebody who tries the example may be using."""
+    text = re.sub(r"(localhost:|127\.0\.0\.1:|^port: )8080", rf"\g<1>{port}", text, flags=re.MULTILINE)
+    text = re.sub(r"^(service|name): ", rf"\g<1>: {PREFIX}-", text, flags=re.MULTILINE)
+    return text.replace("multi-model/", f"{PREFIX}/")
+
+
+@pytest.fixture(scope="session")
+def _prepared() -> None:
+    """An environment to train in, and a base image: from a registry or, without one, made here."""
+    if not TRAINING.exists():
+        subprocess.run([ROOT / "scripts" / "venv.sh", TRAINING], check=True)
+    bases = ("mlops-base:bookworm", "python:3.11-slim-bookworm")
+    ways = [["docker", "image", "inspect", base] for base in bases]
+    ways += [["docker", "pull", bases[1]], [str(ROOT / "images" / "base" / "build.sh")]]
+    assert any(subprocess.run(way, capture_output=True, check=False).returncode == 0 for way in ways)
+
+
+@pytest.fixture
+def examples(tmp_path: Path, _prepared: None) -> Iterator[Path]:
+    copy = tmp_path / "examples"
+    made = shutil.ignore_patterns(".mlops", "mlops.lock", "model.joblib", "__pycache__")
+    shutil.copytree(ROOT / "examples", copy, ignore=made)
+    (copy / "digits" / "compose.yml").unlink(missing_ok=True)
+    port = free_port()
+    for path in [*copy.glob("**/*.md"), *copy.glob("**/*.yml")]:
+        path.write_text(renamed(path.read_text(encoding="utf-8"), port), encoding="utf-8")
+    yield copy
+    for project in ("digits", "multi-model"):
+        command = ["docker", "compose", "-p", f"{PREFIX}-{project}", "down", "--volumes", "--timeout", "1"]
+        subprocess.run(command, capture_output=True, check=False)
+
+
+def answer(text: str) -> tuple[object, str]:
+    """The first output and the model version of the last line that a block printed."""
+    parsed = json.loads(text.strip().splitlines()[-1])
+    return parsed["outputs"][0]["data"], parsed["model_version"]
+
+
+def left(kind: str, project: str) -> str:
+    label = f"label=com.docker.compose.project={PREFIX}-{project}"
+    return subprocess.run(
+        ["docker", kind, "ls", *(["--all"] if kind == "container" else []), "--quiet", "--filter", label],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def test_digits_from_training_to_a_prediction(examples: Path) -> None:
+    example = Example(examples / "digits")
+    train, build, start, predict, stop = example.blocks
+    golden = (example.folder / "golden.jsonl").read_bytes()
+    example.run(train)
+    assert (example.folder / "golden.jsonl").read_bytes() == golden
+    built = example.run(build)
+    example.run(start)
+    digits, version = answer(example.run(predict).stdout)
+    assert digits == [3]
+    assert f"content {version}" in built.stderr
+    example.run(stop)
+    assert [left(kind, "digits") for kind in ("container", "volume", "network")] == ["", "", ""]
+
+
+def test_training_again_gives_the_same_carrier(examples: Path) -> None:
+    example = Example(examples / "digits")
+    commands = f"{example.blocks[0]}\nmlops-deploy build-model --store store"
+    assert example.run(commands).stdout.splitlines()[-1] == example.run(commands).stdout.splitlines()[-1]
+
+
+def test_a_model_that_is_not_the_golden_one_never_becomes_ready(examples: Path) -> None:
+    example = Example(examples / "digits")
+    train, build, start, _, stop = example.blocks
+    example.run(train)
+    lines = json.loads((example.folder / "golden.jsonl").read_text(encoding="utf-8"))
+    lines["expect"][0]["data"].reverse()
+    (example.folder / "golden.jsonl").write_text(json.dumps(lines) + "\n", encoding="utf-8")
+    with (example.folder / "mlops.yml").open("a", encoding="utf-8") as config:
+        config.write("  deadline: 10s\n")
+    example.run(build)
+    failed = example.run(start, code=1)
+    assert "unhealthy" in failed.stderr
+    health = example.run("docker inspect --format '{{json .State.Health}}' mlops-readme-digits-server-1").stdout
+    assert "not ready (golden): request 1: `output-0` [0] is 0, expected 9" in health
+    example.run(stop)
+
+
+def test_one_server_image_serves_either_of_two_models(examples: Path) -> None:
+    example = Example(examples / "multi-model")
+    build, first, second, stop = example.blocks
+    example.run(build)
+    digits, of_digits = answer(example.run(first).stdout)
+    switched = example.run(second)
+    wine, of_wine = answer(switched.stdout)
+    assert (digits, wine) == ([3], [2])
+    assert of_digits != of_wine
+    assert "found" in switched.stdout
+    example.run("MODEL=cheese docker compose up --wait", code=1)
+    said = example.run("docker compose logs server").stdout
+    assert "`MODEL` names `cheese`, which is not there" in said
+    assert f"digits@{of_digits}" in said
+    assert f"wine@{of_wine}" in said
+    example.run(stop)
+    assert [left(kind, "multi-model") for kind in ("container", "volume", "network")] == ["", "", ""]
+
+
+@pytest.mark.parametrize("folder", ["digits", "multi-model/digits", "multi-model/wine"])
+def test_every_command_works_without_an_argument(examples: Path, folder: str) -> None:
+    readme = Example(examples / folder.partition("/")[0])
+    readme.run(readme.blocks[0].partition("(cd")[0])
+    for command in ("check", "build-model", "build-server", "render"):
+        done = readme.run(f"cd {examples / folder}; mlops-deploy {command}")
+    assert f"name: {PREFIX}-" in done.stdout
