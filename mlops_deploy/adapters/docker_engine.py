@@ -17,6 +17,9 @@ from mlops_deploy.spec.refs import Digest
 _PATIENCE: Final = 600
 """Seconds that the engine may take between two signs of life; unpacking a large layer says nothing meanwhile."""
 
+_SOON: Final = 10
+"""Seconds in which an engine that is there says which version it is."""
+
 _HINT: Final = "start Docker, or set `DOCKER_HOST`"
 
 
@@ -25,13 +28,16 @@ class DockerEngine:
 
     @cached_property
     def _client(self) -> docker.DockerClient:
-        context = None if os.environ.get("DOCKER_HOST") else _context()
         try:
+            context = None if os.environ.get("DOCKER_HOST") else _context()
             if context is None:
-                return docker.from_env(timeout=_PATIENCE)
-            return docker.DockerClient(base_url=context.Host, tls=context.TLSConfig or False, timeout=_PATIENCE)
-        except (DockerException, requests.exceptions.RequestException) as error:
+                client = docker.from_env(timeout=_SOON)
+            else:
+                client = docker.DockerClient(base_url=context.Host, tls=context.TLSConfig or False, timeout=_SOON)
+        except (DockerException, requests.exceptions.RequestException, OSError, ValueError) as error:
             raise UnreachableError(f"no Docker Engine answers: {_first_line(error)}", hint=_HINT) from error
+        client.api.timeout = _PATIENCE
+        return client
 
     def ping(self) -> bool:
         """Whether an engine answers."""

@@ -29,6 +29,10 @@ class ModelBuild:
     shells: tuple[Shell, ...]
     tags: tuple[ImageRef, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse a name that no image can have before anything is read."""
+        ImageRef.parse(self.image)
+
     @property
     def image(self) -> str:
         """The image's name without a tag: of the first tag, else the model's name."""
@@ -54,13 +58,13 @@ def build_model(build: ModelBuild, destinations: Sequence[Destination], cache: D
 
     When anything fails every destination is left without anything half-written, and the error is raised.
     """
-    started = time.monotonic()
+    started, seen_ns = time.monotonic(), time.time_ns()
     work = _Work(build, take_inventory(build.path), cache, story)
     carrier = work.known_carrier()
     missing = [place for place in destinations if carrier is None or not place.has(carrier)]
     try:
         if carrier is None or missing:
-            carrier = work.stream(missing)
+            carrier = work.stream(missing, seen_ns)
         for place in destinations:
             place.finish(carrier, build.names(carrier))
     except BaseException:
@@ -82,36 +86,39 @@ class _Work:
         self._shells = {shell.platform: shell_layer(shell, applets()) for shell in build.shells}
         self._plans = plan_layers(inventory.files)
         self._sums = cache.known(inventory.files)
+        self._layers = cache.layers(self._plans, self._sums)
         self._done = 0
         self.bytes_read = 0
 
     def known_carrier(self) -> Carrier | None:
         """The carrier, if all of it follows from what was read before; nothing is read."""
-        layers = [self._cache.layer(plan, self._sums) for plan in self._plans]
-        if any(layer is None for layer in layers):
+        layers = [layer for layer in self._layers if layer]
+        if len(layers) < len(self._plans):
             return None
         metadata = self._metadata()
         with ModelStream(self._count) as stream:
             shells = {platform: stream.layer(plan, ())[0] for platform, plan in self._shells.items()}
             last, _ = stream.layer(metadata_layer(metadata, self._script), ())
-        return assemble(metadata, shells, [layer for layer in layers if layer], last)
+        return assemble(metadata, shells, layers, last)
 
-    def stream(self, places: Sequence[Destination]) -> Carrier:
+    def stream(self, places: Sequence[Destination], seen_ns: int) -> Carrier:
         """Read the model once and send each layer to the places that want it."""
         with ModelStream(self._count) as stream:
             shells = self._shell_layers(stream, places)
-            layers = [self._model_layer(stream, plan, places) for plan in self._plans]
+            pairs = zip(self._plans, self._layers, strict=True)
+            layers = [self._model_layer(stream, plan, known, places) for plan, known in pairs]
             metadata = self._metadata()
             last, _ = stream.layer(metadata_layer(metadata, self._script), places)
             stream.finish()
-        self._cache.remember(self._inventory.files, zip(self._plans, layers, strict=True), self._sums, time.time_ns())
+        self._cache.remember(self._inventory.files, zip(self._plans, layers, strict=True), self._sums, seen_ns)
         return assemble(metadata, shells, layers, last)
 
     def _shell_layers(self, stream: ModelStream, places: Sequence[LayerSink]) -> dict[Platform, Descriptor]:
         return {platform: stream.layer(plan, places)[0] for platform, plan in self._shells.items()}
 
-    def _model_layer(self, stream: ModelStream, plan: LayerPlan, places: Sequence[Destination]) -> Descriptor:
-        known = self._cache.layer(plan, self._sums)
+    def _model_layer(
+        self, stream: ModelStream, plan: LayerPlan, known: Descriptor | None, places: Sequence[Destination]
+    ) -> Descriptor:
         wanting = [place for place in places if known is None or place.wants(known)]
         if known is not None and not wanting:
             self._advance(sum(file.size for file in plan.files))

@@ -2,8 +2,12 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 from mlops_deploy.errors import DeployError
+
+_PATIENCE: Final = 2.0
+"""Seconds that a broken-off consumer gets to come back."""
 
 
 class Conduit:
@@ -23,24 +27,24 @@ class Conduit:
         with self._changed:
             self._block = block
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._block is None or self._ended)
+            self._changed.wait_for(lambda: self._block is None or self._ended or self._failure is not None)
             self._raise_failure()
 
     def close(self) -> None:
         """Say that nothing follows, and wait for the consumer's end."""
-        self._end()
-        self._raise_failure()
-
-    def break_off(self) -> None:
-        """Make the consumer fail, so that it keeps nothing of what it got."""
-        self._failure = BrokenOffError("the build failed elsewhere")
-        self._end()
-
-    def _end(self) -> None:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         self._thread.join()
+        self._raise_failure()
+
+    def break_off(self) -> None:
+        """Make the consumer fail, so that it keeps nothing of what it got; one that hangs is left behind."""
+        with self._changed:
+            self._failure = self._failure or BrokenOffError("the build failed elsewhere")
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join(_PATIENCE)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

@@ -8,7 +8,7 @@ from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.oci.shell import Shell, read_shell
 from mlops_deploy.ports import Story
 from mlops_deploy.resources import IMAGES
-from mlops_deploy.store.lockfile import pin_shells, pinned_shells
+from mlops_deploy.store.lockfile import pinned_shells
 
 ON_THIS_MACHINE = (Path("/bin/busybox"), Path("/usr/bin/busybox"), Path("/usr/local/bin/busybox"))
 
@@ -19,7 +19,7 @@ def applets() -> tuple[str, ...]:
 
 
 def choose_shells(named: Sequence[Path], lock: Path | None, story: Story) -> tuple[Shell, ...]:
-    """One shell per platform; the choice is written to `lock` when there is one.
+    """One shell per platform.
 
     Raises `UnusableInputError` when nothing is found, or when what the machine has is not what the lock pins.
     """
@@ -29,8 +29,6 @@ def choose_shells(named: Sequence[Path], lock: Path | None, story: Story) -> tup
             raise UnusableInputError("two shells for the same platform", hint="give `--shell` once per platform")
     else:
         shells = (_from_machine(lock, story),)
-    if lock is not None:
-        pin_shells(lock, shells)
     return shells
 
 
@@ -45,7 +43,7 @@ def _from_machine(lock: Path | None, story: Story) -> Shell:
     if not pinned:
         story.say(f"shell: {found[0].source}, {found[0].digest} ({found[0].platform})")
         return found[0]
-    match = next((shell for shell in found if pinned.get(shell.platform) == shell.digest), None)
+    match = next((shell for shell in found if pinned == {shell.platform: shell.digest}), None)
     if match is None:
         raise UnusableInputError(
             f"`{found[0].source}` is not the shell that `{lock}` pins",

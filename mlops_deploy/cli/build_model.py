@@ -1,6 +1,7 @@
 """`mlops-deploy build-model`: a model becomes a carrier."""
 
 import json
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mlops_deploy.oci.types import Platform
     from mlops_deploy.ports import Story
     from mlops_deploy.spec.refs import Digest, ImageRef
+    from mlops_deploy.store.layout import LayoutStore
     from mlops_deploy.store.log import Built
 
 
@@ -44,17 +46,17 @@ class Choices:
 
 
 @click.command("build-model")
-@click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.argument("path", required=False, type=options.SomePath())
 @click.option("--name", metavar="N", help="The model's name. By default from mlops.yml, else from PATH.")
 @click.option("-t", "--tag", "tags", multiple=True, metavar="NAME:TAG", help="A name for the image; may be repeated.")
 @click.option("--load", is_flag=True, help="Load it into the Docker Engine.")
-@click.option("--store", type=click.Path(path_type=Path), metavar="DIR", help="Write it into an OCI layout folder.")
+@click.option("--store", type=options.SomePath(), metavar="DIR", help="Write it into an OCI layout folder.")
 @click.option("--archive", metavar="FILE|-", help="Write it as one tar for docker, podman, skopeo or containerd.")
 @click.option(
     "--shell",
     "shells",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=options.SomePath(),
     metavar="PATH",
     help="A static busybox; once per platform.",
 )
@@ -65,7 +67,7 @@ class Choices:
     show_default=True,
     help="Who builds; docker builds into the engine.",
 )
-@click.option("--digest-file", type=click.Path(path_type=Path), metavar="FILE", help="Write the digest there, too.")
+@click.option("--digest-file", type=options.SomePath(), metavar="FILE", help="Write the digest there, too.")
 @options.config_file
 @options.output
 def build_model(**chosen: object) -> None:
@@ -95,16 +97,26 @@ class Outcome:
 
 
 def _build(choices: Choices, project: Project, telling: "Story") -> Outcome:
-    from mlops_deploy.api.build_model import ModelBuild, build_model
+    from mlops_deploy.api.build_model import ModelBuild
     from mlops_deploy.api.shells import choose_shells
+    from mlops_deploy.store.lockfile import pin_shells
 
     path = _path(choices, project)
     tags = tuple(_tag(text) for text in choices.tags)
-    card = _card(choices, project, path)
+    card = model_card(choices.name, project, path)
     shells = choose_shells(choices.shells, project.lock, telling)
     build = ModelBuild(path=path, card=card, shells=shells, tags=tags)
-    if choices.builder == "docker":
-        return _build_with_docker(choices, project, build, telling)
+    if choices.digest_file:
+        _require_outside(choices.digest_file, path, "the digest file")
+    outcome = (_build_with_docker if choices.builder == "docker" else _build_natively)(choices, project, build, telling)
+    if project.lock:
+        pin_shells(project.lock, shells)
+    return outcome
+
+
+def _build_natively(choices: Choices, project: Project, build: "ModelBuild", telling: "Story") -> Outcome:
+    from mlops_deploy.api.build_model import build_model
+
     places = _destinations(choices, project, build, telling)
     built = build_model(build, places, project.cache(), telling)
     return Outcome(
@@ -143,13 +155,14 @@ def _path(choices: Choices, project: Project) -> Path:
     return project.spec.model.path
 
 
-def _card(choices: Choices, project: Project, path: Path) -> "ModelCard":
+def model_card(name: str | None, project: Project, path: Path) -> "ModelCard":
+    """What is declared about the model at `path`: by the project, if it is the project's; `name` comes first."""
     from mlops_deploy.errors import UnusableInputError
     from mlops_deploy.oci.metadata import ModelCard
     from mlops_deploy.spec.refs import is_model_name
 
     declared = project.spec.model if project.spec and _same(project.spec.model.path, path) else None
-    name = choices.name or (declared.name if declared else _name_from(path))
+    name = name or (declared.name if declared else _name_from(path))
     if not is_model_name(name):
         raise UnusableInputError(
             f"`{name}` cannot name a model",
@@ -161,14 +174,15 @@ def _card(choices: Choices, project: Project, path: Path) -> "ModelCard":
 
 
 def _same(one: Path, other: Path) -> bool:
-    return one.resolve() == other.resolve()
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _name_from(path: Path) -> str:
     """`My Model.joblib` → `my-model`."""
-    resolved = path.resolve()
-    stem = resolved.name if resolved.is_dir() else resolved.stem
-    return re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("._-")[:63].rstrip("._-")
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - a name that leads elsewhere is still the user's name
+    stem = absolute.name if absolute.is_dir() else absolute.stem
+    plain = re.sub(r"[^a-z0-9._-]+|[._-]{2,}", "-", stem.lower())
+    return re.sub(r"[._-]{2,}", "-", plain).strip("._-")[:63].rstrip("._-")
 
 
 def _tag(text: str) -> "ImageRef":
@@ -197,12 +211,13 @@ def _destinations(choices: Choices, project: Project, build: "ModelBuild", telli
             )
         telling.say("no Docker Engine answers: the carrier goes to the store alone")
         engine = None
-    if choices.store or by_default:
-        places.append(_store_destination(choices, project, build))
+    # They are completed in this order: the store names what was built when all else has worked.
     if engine is not None:
         places.append(EngineDestination(engine, platform))
     if choices.archive:
-        places.append(_archive(choices.archive, platform))
+        places.append(_archive(choices.archive, build, platform))
+    if choices.store or by_default:
+        places.append(store_destination(project.store(choices.store), build))
     return places
 
 
@@ -217,12 +232,12 @@ def _platform(build: "ModelBuild") -> "Platform":
     return next((shell.platform for shell in build.shells if shell.platform == here), build.shells[0].platform)
 
 
-def _store_destination(choices: Choices, project: Project, build: "ModelBuild") -> "Destination":
+def store_destination(store: "LayoutStore", build: "ModelBuild") -> "Destination":
+    """The store as a place to build into."""
     from mlops_deploy.store.destination import StoreDestination
     from mlops_deploy.store.log import Built
 
-    store = project.store(choices.store)
-    store.create()
+    _require_outside(store.path, build.path, "the store")
 
     def entry(carrier: "Carrier") -> "Built":
         return Built(
@@ -237,14 +252,43 @@ def _store_destination(choices: Choices, project: Project, build: "ModelBuild") 
     return StoreDestination(store, entry)
 
 
-def _archive(target: str, platform: "Platform") -> "Destination":
+def _archive(target: str, build: "ModelBuild", platform: "Platform") -> "Destination":
     from mlops_deploy.oci.archive import ArchiveFile, StreamedArchive
 
     if target != "-":
+        _require_outside(Path(target), build.path, "the archive")
         return ArchiveFile(Path(target), platform)
-    if sys.stdout.isatty():
+    if sys.stdout is None or sys.stdout.isatty():
         raise click.UsageError("an archive is not written to a terminal; pipe it, or name a file")
-    return StreamedArchive(sys.stdout.buffer.write, platform)
+    return StreamedArchive(_to_stdout, platform)
+
+
+def _to_stdout(data: bytes | memoryview) -> None:
+    # Past Python's buffer, whose lock a reader that hangs would hold at the program's end.
+    from mlops_deploy.errors import DeployError
+
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(1, view) :]
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise DeployError(
+            f"the archive cannot be written to stdout: {os.strerror(error.errno or 0).lower()}"
+        ) from error
+
+
+def _require_outside(target: Path, model: Path, what: str) -> None:
+    """What is written must not become, or replace, a part of what is read."""
+    from mlops_deploy.errors import UnusableInputError
+    from mlops_deploy.oci.inventory import OWN_FOLDER
+
+    place, root = Path(os.path.realpath(target)), Path(os.path.realpath(model))
+    if place.is_relative_to(root) and not place.is_relative_to(root / OWN_FOLDER):
+        raise UnusableInputError(
+            f"{what} `{target}` lies inside the model `{model}`", hint="name a place outside of it"
+        )
 
 
 def _sent(place: "Destination") -> int:
@@ -263,11 +307,22 @@ def _report(choices: Choices, outcome: Outcome) -> None:
         err=True,
     )
     if choices.digest_file:
-        choices.digest_file.write_text(f"{outcome.digest}\n", encoding="utf-8")
+        _write(choices.digest_file, f"{outcome.digest}\n".encode())
     # Where the archive goes to stdout, the result would be in its way.
     click.echo(
         _json(outcome) if choices.output == "json" else f"{outcome.name}@{outcome.digest}", err=choices.archive == "-"
     )
+
+
+def _write(path: Path, data: bytes) -> None:
+    from mlops_deploy.oci.partial import reporting
+    from mlops_deploy.store.files import replace_file
+
+    with reporting(f"the digest file `{path}`"):
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+        else:
+            replace_file(path.resolve(), data)
 
 
 def _json(outcome: Outcome) -> str:

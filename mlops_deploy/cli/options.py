@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 from collections.abc import Callable
+from os import PathLike
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,6 +10,19 @@ import click
 Command = TypeVar("Command", bound=Callable[..., object])
 
 CONFIG_FILE = "mlops.yml"
+
+
+class SomePath(click.Path):
+    """A path; an empty one, as an unset variable gives, is refused instead of meaning the current folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: str | PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Raise a usage error for the empty path."""
+        if not str(value):
+            self.fail("the path is empty", param, ctx)
+        return Path(value)
 
 
 def config_file(command: Command) -> Command:

@@ -6,14 +6,13 @@ headers are written again afterwards, so there each layer has its digest's name 
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from mlops_deploy.errors import DeployError
+from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.oci.image import Carrier, PlatformImage
+from mlops_deploy.oci.partial import PartialFile, reporting, sweep, sync_folder
 from mlops_deploy.oci.tar import Link, Text, file_header, header, padding
 from mlops_deploy.oci.types import CONTAINERD_NAME, REF_NAME, Blob, Descriptor, JsonDict, Platform
 from mlops_deploy.spec.refs import Digest, ImageRef
@@ -73,13 +72,15 @@ class ArchiveFile:
     """Writes an archive to a file, which appears under its name only when it is whole."""
 
     def __init__(self, path: Path, platform: Platform) -> None:
-        self._path = path
+        """Raise `UnusableInputError` for what is no plain file and cannot be replaced by one."""
+        if path.exists() and not path.is_file():
+            raise UnusableInputError(
+                f"the archive `{path}` is not a plain file", hint="`--archive -` writes to standard output"
+            )
+        self._path = path.resolve()
+        self._what = f"the archive `{path}`"
         self._platform = platform
-        try:
-            handle, self._temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        except OSError as error:
-            raise DeployError(f"the archive `{path}` cannot be written: {error.strerror}") from error
-        self._file = os.fdopen(handle, "w+b", buffering=0)
+        self._partial: PartialFile | None = None
         self._start = 0
         self._size = 0
         self._names: dict[Digest, str] = {}
@@ -94,41 +95,42 @@ class ArchiveFile:
 
     def begin(self, size: int) -> None:
         """Leave room for the header, whose length does not depend on the digest in it."""
-        self._start, self._size = self._file.tell(), size
-        self._file.write(file_header(_blob(Digest("0" * 64)), size))
+        with reporting(self._what):
+            file = self._opened()
+            file.reserve(size)
+            self._start, self._size = file.tell(), size
+            file.write(file_header(_blob(Digest("0" * 64)), size))
 
     def write(self, block: memoryview) -> None:
         """Write the bytes."""
-        _write_all(self._file.fileno(), block)
+        with reporting(self._what):
+            self._opened().write(block)
 
     def end(self, digest: Digest) -> None:
-        """Write the header again, with the name; a layer that is there already is taken back."""
-        if digest in self._names:
-            self._file.seek(self._start)
-            self._file.truncate()
-            return
-        self._file.write(padding(self._size))
-        os.pwrite(self._file.fileno(), file_header(_blob(digest), self._size), self._start)
-        self._names[digest] = _blob(digest)
+        """Write the header again, with the name."""
+        with reporting(self._what):
+            self._opened().write(padding(self._size))
+            self._opened().overwrite(file_header(_blob(digest), self._size), self._start)
+            self._names[digest] = _blob(digest)
 
     def finish(self, carrier: Carrier, names: Sequence[ImageRef]) -> None:
         """Write the documents, flush, and give the file its name."""
-        _documents(carrier, names, self._platform, self._names, self._file.write)
-        self._file.write(_END)
-        os.fsync(self._file.fileno())
-        os.fchmod(self._file.fileno(), 0o644)
-        Path(self._temporary).replace(self._path)
-        self._file.close()
+        with reporting(self._what):
+            _documents(carrier, names, self._platform, self._names, self._opened().write)
+            self._opened().write(_END)
+            self._opened().commit(self._path)
+            sync_folder(self._path.parent)
 
     def abort(self) -> None:
         """Remove what was written."""
-        self._file.close()
-        Path(self._temporary).unlink(missing_ok=True)
+        if self._partial:
+            self._partial.discard()
 
-
-def _write_all(descriptor: int, block: memoryview) -> None:
-    while block:
-        block = block[os.write(descriptor, block) :]
+    def _opened(self) -> PartialFile:
+        if self._partial is None:
+            sweep(self._path.parent)
+            self._partial = PartialFile(self._path.parent)
+        return self._partial
 
 
 def _documents(

@@ -4,16 +4,22 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 from mlops_deploy.errors import UnusableInputError
 
+OWN_FOLDER: Final = ".mlops"
+"""Holds the store and the cache of this product; in a model's own folder it is no part of the model."""
+
 # The same rules as deploy.sh: a list of paths has one per line, and busybox's sha256sum escapes nothing.
-_BAD_NAME: Final = re.compile(r"[\x00-\x1f\x7f\\]|^[ -]|[ ]$|^\.\.?$|^\.wh\.")
+_BAD_NAME: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\]|^[ -]|[ ]$|^\.\.?$|^\.wh\.")
 _LONGEST_NAME: Final = 255
+# The kernel takes 4,096 bytes; the rest is for the volume and the stage that deploy.sh copies into.
+_LONGEST_PATH: Final = 2048
+_MOST_ENTRIES: Final = 1_000_000
+_MOST_LINKS: Final = 8
 _SHOWN: Final = 20
 
 
@@ -63,29 +69,32 @@ class Inventory:
 def take_inventory(path: Path) -> Inventory:
     """List the model at `path`, a file or a folder; links inside the folder count as what they point to.
 
-    Raises `UnusableInputError` for a model that is missing, empty or unreadable, for links that leave the folder or
-    lead back into themselves, for FIFOs, sockets and devices, and for names that cannot travel: all of them at once.
+    A `.mlops` in the model's own folder is this product's store and cache, and no part of the model. Raises
+    `UnusableInputError` for a model that is missing, empty or unreadable, for links that leave the folder or lead back
+    into themselves, for FIFOs, sockets and devices, and for names that cannot travel: all of them at once.
     """
     try:
         root = path.resolve(strict=True)
         found = root.stat()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise UnusableInputError(f"the model `{path}` cannot be read: {_reason(error)}") from error
-    problems: list[str] = []
+    survey = _Survey(root)
     if stat.S_ISDIR(found.st_mode):
-        files = list(_walk(root, str(root), "", (str(root),), problems))
+        survey.walk()
     else:
-        files = list(_file(root.name, str(root), found, problems))
-    if problems:
-        raise _refusal(path, problems)
-    if not files or not any(file.size for file in files):
+        # A link to a file gives the name: caches of models call the file itself by its digest.
+        survey.file(path.absolute().name, str(root), found)
+    if survey.problems:
+        raise _refusal(path, survey.problems)
+    if not any(file.size for file in survey.files):
         raise UnusableInputError(f"the model `{path}` is empty", hint="a model has at least one file with content")
-    files.sort(key=lambda file: file.path.encode())
-    return Inventory(root=root, files=tuple(files))
+    return Inventory(root=root, files=tuple(sorted(survey.files, key=lambda file: file.path.encode())))
 
 
-def _reason(error: OSError | RuntimeError) -> str:
-    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "links lead in a circle"
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    return "links lead in a circle" if isinstance(error, RuntimeError) else str(error)
 
 
 def _refusal(path: Path, problems: list[str]) -> UnusableInputError:
@@ -99,71 +108,111 @@ def _refusal(path: Path, problems: list[str]) -> UnusableInputError:
     )
 
 
-def _walk(root: Path, folder: str, inside: str, trail: tuple[str, ...], problems: list[str]) -> Iterator[SourceFile]:
-    try:
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        problems.append(f"{_shown(inside)}: {os.strerror(error.errno or errno.EIO)}")
-        return
-    for entry in entries:
-        yield from _entry(root, entry, f"{inside}{entry.name}", trail, problems)
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """A folder on the way: where it is on disk, its path in the model, how it was reached."""
+
+    source: str
+    path: str
+    above: "_Folder | None" = None
+    links: int = 0
+
+    def leads_back(self, source: str) -> bool:
+        folder: _Folder | None = self
+        while folder and folder.source != source:
+            folder = folder.above
+        return folder is not None
 
 
-def _entry(
-    root: Path, entry: os.DirEntry[str], path: str, trail: tuple[str, ...], problems: list[str]
-) -> Iterator[SourceFile]:
-    try:
-        source = _target(root, entry) if entry.is_symlink() else entry.path
-        found = Path(source).lstat()
-    except _LeavesFolderError as link:
-        problems.append(f"{_shown(path)}: a link that leaves the folder, to {_shown(str(link))}")
-    except (OSError, RuntimeError) as error:
-        problems.append(f"{_shown(path)}: {_reason(error)}")
-    else:
-        if not stat.S_ISDIR(found.st_mode):
-            yield from _file(path, source, found, problems)
-        elif source in trail:
-            problems.append(f"{_shown(path)}: a link that leads back into itself")
-        elif trouble := _name_trouble(entry.name):
-            problems.append(f"{_shown(path)}: {trouble}")
+class _Survey:
+    """One walk through a model: the files found, and the problems."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._seen = 0
+        self.files: list[SourceFile] = []
+        self.problems: list[str] = []
+
+    def walk(self) -> None:
+        waiting = [_Folder(str(self._root), "")]
+        while waiting and self._seen <= _MOST_ENTRIES:
+            folder = waiting.pop()
+            try:
+                with os.scandir(folder.source) as entries:
+                    waiting.extend(below for entry in entries if (below := self._entry(entry, folder)))
+            except OSError as error:
+                self._refuse(folder.path, _reason(error))
+        if self._seen > _MOST_ENTRIES:
+            self.problems = [f"more than {_MOST_ENTRIES:,} files and folders, links counted as copies"]
+
+    def file(self, path: str, source: str, found: os.stat_result) -> None:
+        if not stat.S_ISREG(found.st_mode):
+            self._refuse(path, f"{_kind(found.st_mode)}, not a file")
+        elif trouble := _name_trouble(path):
+            self._refuse(path, trouble)
+        elif not os.access(source, os.R_OK):
+            self._refuse(path, os.strerror(errno.EACCES).lower())
         else:
-            yield from _walk(root, source, f"{path}/", (*trail, source), problems)
+            self.files.append(SourceFile(path, source, Stamp.of(found)))
+
+    def _entry(self, entry: os.DirEntry[str], folder: _Folder) -> _Folder | None:
+        """Note a file or a problem; return a folder that has to be walked."""
+        self._seen += 1
+        path = f"{folder.path}{entry.name}"
+        if path == OWN_FOLDER or self._seen > _MOST_ENTRIES:
+            return None
+        try:
+            linked = entry.is_symlink()
+            source = self._target(entry) if linked else entry.path
+            found = os.lstat(source)
+        except _LeavesFolderError as link:
+            self._refuse(path, f"a link that leaves the folder, to {_shown(str(link))}")
+        except (OSError, RuntimeError) as error:
+            self._refuse(path, _reason(error))
+        else:
+            if stat.S_ISDIR(found.st_mode):
+                return self._folder(_Folder(source, path, folder, folder.links + linked))
+            self.file(path, source, found)
+        return None
+
+    def _folder(self, folder: _Folder) -> _Folder | None:
+        if folder.above and folder.above.leads_back(folder.source):
+            self._refuse(folder.path, "a link that leads back into itself")
+        elif folder.links > _MOST_LINKS:
+            self._refuse(folder.path, f"more than {_MOST_LINKS} links to folders inside one another")
+        elif trouble := _name_trouble(folder.path):
+            self._refuse(folder.path, trouble)
+        else:
+            return _Folder(folder.source, f"{folder.path}/", folder.above, folder.links)
+        return None
+
+    def _target(self, entry: os.DirEntry[str]) -> str:
+        target = Path(entry.path).resolve(strict=True)
+        if not target.is_relative_to(self._root):
+            raise _LeavesFolderError(str(target))
+        return str(target)
+
+    def _refuse(self, path: str, why: str) -> None:
+        self.problems.append(f"{_shown(path)}: {why}")
 
 
 class _LeavesFolderError(Exception):
     """A link whose target is outside of the model."""
 
 
-def _target(root: Path, entry: os.DirEntry[str]) -> str:
-    target = Path(entry.path).resolve(strict=True)
-    if not target.is_relative_to(root):
-        raise _LeavesFolderError(str(target))
-    return str(target)
-
-
-def _file(path: str, source: str, found: os.stat_result, problems: list[str]) -> Iterator[SourceFile]:
-    if not stat.S_ISREG(found.st_mode):
-        problems.append(f"{_shown(path)}: {_kind(found.st_mode)}, not a file")
-    elif trouble := _name_trouble(path.rpartition("/")[2]):
-        problems.append(f"{_shown(path)}: {trouble}")
-    elif not os.access(source, os.R_OK):
-        problems.append(f"{_shown(path)}: {os.strerror(errno.EACCES)}")
-    else:
-        yield SourceFile(path, source, Stamp.of(found))
-
-
 def _kind(mode: int) -> str:
-    kinds = ((stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"), (stat.S_ISBLK, "a device"))
+    kinds = ((stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"))
     return next((name for test, name in kinds if test(mode)), "a device")
 
 
-def _name_trouble(name: str) -> str | None:
+def _name_trouble(path: str) -> str | None:
+    name = path.rpartition("/")[2]
     try:
-        length = len(name.encode())
+        length, whole = len(name.encode()), len(path.encode())
     except UnicodeEncodeError:
         return "the name is not valid UTF-8"
-    if length > _LONGEST_NAME:
-        return f"the name is longer than {_LONGEST_NAME} bytes"
+    if length > _LONGEST_NAME or whole > _LONGEST_PATH:
+        return f"a name has at most {_LONGEST_NAME} bytes, a path {_LONGEST_PATH:,}"
     if _BAD_NAME.search(name):
         return (
             "a name may not have control characters or a backslash, start with `-`, `.wh.` or a blank, end with a blank"

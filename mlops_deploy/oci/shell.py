@@ -35,6 +35,8 @@ class Shell:
 def read_shell(path: Path) -> Shell:
     """Read a static busybox; raise `UnusableInputError` for anything else, saying what it is not."""
     try:
+        if path.exists() and not path.is_file():
+            raise UnusableInputError(f"the shell `{path}` is not a file")
         with path.open("rb") as file:
             binary = file.read(_LARGEST + 1)
     except OSError as error:
@@ -52,7 +54,7 @@ def _platform(path: Path, binary: bytes) -> Platform:
     try:
         magic, wide, little, _, machine, _, _, at, _, _, _, size, count = _ELF64_HEADER.unpack_from(binary)
         kinds = [struct.unpack_from("<I", binary, at + n * size)[0] for n in range(count)]
-    except struct.error:
+    except (struct.error, OverflowError):
         magic, wide, little, machine, kinds = b"", 0, 0, 0, []
     if (magic, wide, little) != (b"\x7fELF", 2, 1) or machine not in _ARCHITECTURES:
         raise UnusableInputError(f"the shell `{path}` is no program for linux/amd64 or linux/arm64")

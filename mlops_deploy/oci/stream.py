@@ -7,9 +7,10 @@ order; a block's memory is used again when all of them are done with it, so memo
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import Future
 from hashlib import sha256
+from queue import SimpleQueue
+from threading import Thread
 from types import TracebackType
 from typing import Final, Protocol, Self
 
@@ -23,6 +24,8 @@ from mlops_deploy.spec.refs import Digest
 BLOCK: Final = 2**20
 _BLOCKS: Final = 6
 _SMALL: Final = 64 * 2**10
+_PATIENCE: Final = 0.25
+"""Seconds that a broken-off consumer gets to come back."""
 
 Hash = Callable[[], str]
 
@@ -60,16 +63,41 @@ class _Block:
 
 
 class _Lane:
-    """One consumer: its calls happen in order, on a thread of its own."""
+    """One consumer: its calls happen in order, on a thread of its own; after a failure all of them fail with it."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1)
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._failure: BaseException | None = None
+        # A consumer may hang (a pipe that nobody reads); the program must be able to end all the same.
+        self._thread = Thread(target=self._run, daemon=True)
+        self._thread.start()
 
     def call(self, deed: Callable[..., None], *arguments: object) -> "Future[None]":
-        return self._pool.submit(deed, *arguments)
+        done: Future[None] = Future()
+        self._calls.put((done, deed, arguments))
+        return done
 
-    def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
+    def close(self, failure: BaseException | None) -> None:
+        """End the thread; with a `failure`, what has not begun is dropped, and a call that hangs is left behind."""
+        self._failure = self._failure or failure
+        self._calls.put(None)
+        self._thread.join(_PATIENCE if failure else None)
+
+    def _run(self) -> None:
+        while call := self._calls.get():
+            done, deed, arguments = call
+            if self._failure is None:
+                try:
+                    deed(*arguments)
+                except BaseException as error:  # noqa: BLE001 - raised again where the result is waited for
+                    self._failure = error
+            if self._failure is None:
+                done.set_result(None)
+            else:
+                done.set_exception(self._failure)
+
+
+_Call = tuple[Future[None], Callable[..., None], tuple[object, ...]]
 
 
 class ModelStream:
@@ -82,16 +110,17 @@ class ModelStream:
         self._on_read = on_read
         self._blocks = deque(_Block() for _ in range(_BLOCKS))
         self._lanes: dict[int, _Lane] = {}
-        self._stack = ExitStack()
-        self._layer_lane = self._new_lane()
-        self._file_lane = self._new_lane()
+        self._layer_lane = _Lane()
+        self._file_lane = _Lane()
         self._ends: list[Future[None]] = []
+        self._unreported = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._stack.close()
+        for lane in (self._layer_lane, self._file_lane, *self._lanes.values()):
+            lane.close(error)
 
     def layer(self, plan: LayerPlan, sinks: Sequence[LayerSink]) -> tuple[Descriptor, dict[str, str]]:
         """Stream one layer to `sinks`; return its descriptor and the sha256 of each model file in it.
@@ -148,7 +177,7 @@ class ModelStream:
                     digest.update(room[:count])
                 else:
                     block.pending.append(self._file_lane.call(digest.update, room[:count]))
-                self._on_read(count)
+                self._unreported += count
                 left -= count
             if Stamp.of(os.fstat(descriptor)) != file.stamp:
                 raise _changed(file)
@@ -177,6 +206,8 @@ class ModelStream:
             block.pending.extend(lane.call(take, part) for lane, take in consumers)
             self._blocks.rotate(-1)
             self._blocks[0].settle()
+        self._on_read(self._unreported)
+        self._unreported = 0
 
     def _settle(self) -> None:
         for block in self._blocks:
@@ -184,13 +215,8 @@ class ModelStream:
 
     def _lane_of(self, sink: LayerSink) -> _Lane:
         if id(sink) not in self._lanes:
-            self._lanes[id(sink)] = self._new_lane()
+            self._lanes[id(sink)] = _Lane()
         return self._lanes[id(sink)]
-
-    def _new_lane(self) -> _Lane:
-        lane = _Lane()
-        self._stack.callback(lane.close)
-        return lane
 
 
 Consumers = Sequence[tuple[_Lane, Callable[[memoryview], None]]]

@@ -1,15 +1,17 @@
 """What was read once need not be read again: file → sha256, and layer content → digest, kept in `.mlops/cache`.
 
-A cache may be lost or deleted at any time; then the next build reads the model once more.
+A cache may be lost, damaged or deleted at any time; then the next build reads the model once more.
 """
 
+import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from mlops_deploy.errors import DeployError
 from mlops_deploy.oci.inventory import SourceFile
 from mlops_deploy.oci.packing import LayerPlan
 from mlops_deploy.oci.tar import REVISION
@@ -19,9 +21,7 @@ from mlops_deploy.spec.refs import Digest
 _SETTLED_NS: Final = 100_000_000
 _COARSE_NS: Final = 2_000_000_000
 _SCHEMA: Final = """
-create table if not exists file (
-  source text primary key, device int, inode int, size int, mtime int, ctime int, sha256 text
-) without rowid;
+create table if not exists file (source blob primary key, stamp text, sha256 text) without rowid;
 create table if not exists layer (content text primary key, digest text) without rowid;
 """
 
@@ -34,70 +34,79 @@ class DigestCache:
 
     def known(self, files: Sequence[SourceFile]) -> dict[str, str]:
         """The sha256 of those files, by their path in the model, whose stamp is the one that was kept."""
-        if self._path is None or not self._path.exists():
-            return {}
-        with suppress(sqlite3.Error), closing(self._connect(self._path)) as database:
-            rows = database.execute("select source, device, inode, size, mtime, ctime, sha256 from file")
-            kept = {source: (stamp, found) for source, *stamp, found in rows}
-            return {file.path: kept[file.source][1] for file in files if _same(kept.get(file.source), file)}
+        with self._forgiving(), self._reading() as database:
+            kept = {source: (stamp, found) for source, stamp, found in database.execute("select * from file")}
+            wanted = ((file.path, kept.get(os.fsencode(file.source)), _stamp(file)) for file in files)
+            return {path: row[1] for path, row, stamp in wanted if row is not None and row[0] == stamp}
         return {}
 
-    def layer(self, plan: LayerPlan, sums: Mapping[str, str]) -> Descriptor | None:
-        """The descriptor of a layer all of whose files are in `sums`; None when it has never been made."""
-        content = _content(plan, sums)
-        if self._path is None or content is None or not self._path.exists():
-            return None
-        with suppress(sqlite3.Error), closing(self._connect(self._path)) as database:
-            row = database.execute("select digest from layer where content = ?", (content,)).fetchone()
-            return Descriptor(media_type=LAYER, digest=Digest(row[0]), size=plan.size) if row else None
-        return None
+    def layers(self, plans: Sequence[LayerPlan], sums: Mapping[str, str]) -> list[Descriptor | None]:
+        """The descriptor of each layer all of whose files are in `sums`; None for one that has never been made."""
+        with self._forgiving(), self._reading() as database:
+            return [_layer(database, plan, _content(plan, sums)) for plan in plans]
+        return [None] * len(plans)
 
     def remember(
         self,
         files: Iterable[SourceFile],
         layers: Iterable[tuple[LayerPlan, Descriptor]],
         sums: Mapping[str, str],
-        now_ns: int,
+        seen_ns: int,
     ) -> None:
-        """Keep what a build learned; files touched a moment before `now_ns` are left out.
+        """Keep what a build learned; `seen_ns` is a time before it looked at any file.
 
-        A write within the resolution of a file's times could leave them as they are: such a file is read again.
+        A write within the resolution of a file's times could leave them as they are, so what had been touched only a
+        moment before it was looked at is left out, and read again by the next build.
         """
-        if self._path is None:
-            return
-        rows = [_row(file, sums[file.path]) for file in files if _settled(file, now_ns)]
-        with suppress(sqlite3.Error, OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(self._connect(self._path)) as database, database:
-                database.executemany("insert or replace into file values (?, ?, ?, ?, ?, ?, ?)", rows)
-                contents = [(_content(plan, sums), descriptor.digest.hex) for plan, descriptor in layers]
-                database.executemany("insert or replace into layer values (?, ?)", contents)
+        with self._forgiving(), self._writing() as database, database:
+            rows = (
+                (os.fsencode(file.source), _stamp(file), sums[file.path]) for file in files if _settled(file, seen_ns)
+            )
+            database.executemany("insert or replace into file values (?, ?, ?)", rows)
+            contents = [(_content(plan, sums), descriptor.digest.hex) for plan, descriptor in layers]
+            database.executemany("insert or replace into layer values (?, ?)", contents)
 
-    def _connect(self, path: Path) -> sqlite3.Connection:
-        database = sqlite3.connect(path, timeout=5)
+    @contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        """Without a cache, with a damaged one, or where it cannot be written, the model is read: no reason to fail."""
         try:
+            yield
+        except (sqlite3.OperationalError, OSError):
+            pass  # absent, locked, read-only, or the disk is full
+        except (sqlite3.Error, DeployError):
+            with suppress(OSError):
+                (self._path or Path()).unlink()
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        if self._path is None:
+            raise FileNotFoundError
+        with closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as database:
+            yield database
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        if self._path is None:
+            raise FileNotFoundError
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self._path, timeout=5)) as database:
             database.executescript(_SCHEMA)
-        except sqlite3.DatabaseError:
-            database.close()
-            path.unlink(missing_ok=True)
-            raise
-        return database
+            yield database
 
 
-def _same(kept: tuple[list[int], str] | None, file: SourceFile) -> bool:
+def _stamp(file: SourceFile) -> str:
     stamp = file.stamp
-    seen = [stamp.device, stamp.inode, stamp.size, stamp.mtime_ns, stamp.ctime_ns]
-    return kept is not None and kept[0] == seen
+    return f"{stamp.device} {stamp.inode} {stamp.size} {stamp.mtime_ns} {stamp.ctime_ns}"
 
 
-def _row(file: SourceFile, digest: str) -> tuple[str | int, ...]:
-    stamp = file.stamp
-    return (file.source, stamp.device, stamp.inode, stamp.size, stamp.mtime_ns, stamp.ctime_ns, digest)
-
-
-def _settled(file: SourceFile, now_ns: int) -> bool:
+def _settled(file: SourceFile, seen_ns: int) -> bool:
     coarse = file.stamp.ctime_ns % 1_000_000_000 == 0
-    return now_ns - file.stamp.ctime_ns > (_COARSE_NS if coarse else _SETTLED_NS)
+    return seen_ns - file.stamp.ctime_ns > (_COARSE_NS if coarse else _SETTLED_NS)
+
+
+def _layer(database: sqlite3.Connection, plan: LayerPlan, content: str | None) -> Descriptor | None:
+    row = database.execute("select digest from layer where content = ?", (content,)).fetchone()
+    return Descriptor(media_type=LAYER, digest=Digest(row[0]), size=plan.size) if row else None
 
 
 def _content(plan: LayerPlan, sums: Mapping[str, str]) -> str | None:

@@ -1,36 +1,22 @@
 """Files that are there whole or not at all, and one writer at a time."""
 
 import fcntl
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mlops_deploy.oci.partial import PartialFile, sync_folder
+
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write `data` as `path`: flushed, then renamed, so that any reader and any crash sees the old or the new file."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    partial = PartialFile(path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Make renames in `path` survive a power cut."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
+        partial.write(data)
+        partial.commit(path)
     finally:
-        os.close(handle)
+        partial.discard()
+    sync_folder(path.parent)
 
 
 @contextmanager

@@ -1,13 +1,13 @@
 """The embedded store: an OCI image layout that skopeo, oras and crane read, plus the log of builds."""
 
 import json
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.oci.archive import LAYOUT
+from mlops_deploy.oci.partial import PartialFile, reporting, sweep, sync_folder
 from mlops_deploy.oci.types import REF_NAME, Blob, Descriptor, JsonDict
 from mlops_deploy.spec.refs import SHORT, ContentId, Digest, ImageRef
 from mlops_deploy.store import log
@@ -44,13 +44,16 @@ class LayoutStore:
         self._blobs = path / "blobs" / "sha256"
 
     def create(self) -> None:
-        """Make the folder a layout, if it is none yet; raise `DeployError` when that cannot be."""
-        try:
+        """Make the folder a layout, if it is none yet; raise `DeployError` when that cannot be.
+
+        Files that killed builds left half-written are removed.
+        """
+        with reporting(f"the store `{self.path}`"):
             self._blobs.mkdir(parents=True, exist_ok=True)
             if not (self.path / "oci-layout").exists():
                 replace_file(self.path / "oci-layout", LAYOUT)
-        except OSError as error:
-            raise DeployError(f"the store `{self.path}` cannot be written: {error.strerror}") from error
+        for folder in (self.path, self._blobs):
+            sweep(folder)
 
     def blob_path(self, digest: Digest) -> Path:
         """Where the blob is, or would be."""
@@ -68,14 +71,14 @@ class LayoutStore:
         if not self.has_blob(blob.descriptor):
             replace_file(self.blob_path(blob.descriptor.digest), blob.data)
 
-    def new_file(self) -> tuple[int, Path]:
-        """A temporary file beside the blobs, as an open descriptor and its path."""
-        handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=self._blobs)
-        return handle, Path(name)
+    def new_blob(self) -> PartialFile:
+        """A file beside the blobs that becomes one."""
+        return PartialFile(self._blobs)
 
     def record(self, entry: log.Built, names: Sequence[ImageRef], index: Descriptor) -> None:
         """Name a complete carrier in `index.json` and append the build to the log, under the store's lock."""
         with locked(self.path / ".lock"):
+            sync_folder(self._blobs)
             replace_file(self.path / "index.json", _renamed(self._index(), names, index))
             log.append(self.path / "log.jsonl", entry)
 
@@ -100,7 +103,8 @@ class LayoutStore:
 
         A name alone means its newest carrier. Raises `UnusableInputError` that lists what is there.
         """
-        found = next((stored for stored in self.builds() if _names(stored, text, self._tagged())), None)
+        tagged = self._tagged()
+        found = next((stored for stored in self.builds() if _names(stored, text.removeprefix("sha256:"), tagged)), None)
         if found is None:
             raise UnusableInputError(f"no carrier `{text}` in the store `{self.path}`", hint=self._what_is_there())
         return found
@@ -117,15 +121,23 @@ class LayoutStore:
         return {name: str(digest) for name, digest in named if name}
 
     def _index(self) -> JsonDict:
+        path = self.path / "index.json"
         try:
-            document = json.loads((self.path / "index.json").read_bytes())
+            document = json.loads(path.read_bytes())
         except FileNotFoundError:
             document = {"schemaVersion": 2, "manifests": []}
-        except ValueError as error:
-            raise DeployError(f"`{self.path / 'index.json'}` is not JSON: {error}") from error
+        except (OSError, ValueError) as error:
+            raise _unreadable(path) from error
         if not isinstance(document, dict):
-            raise DeployError(f"`{self.path / 'index.json'}` is not an image index")
+            raise _unreadable(path)
         return document
+
+
+def _unreadable(path: Path) -> DeployError:
+    return DeployError(
+        f"`{path}` cannot be read as an image index",
+        hint="restore it, or move it away: the next build writes a new one, and names move to what is built then",
+    )
 
 
 def _entries(index: JsonDict) -> list[JsonDict]:

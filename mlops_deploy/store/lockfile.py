@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.oci.partial import reporting
 from mlops_deploy.oci.shell import Shell
 from mlops_deploy.oci.types import Platform
 from mlops_deploy.spec.refs import Digest
@@ -29,5 +30,6 @@ def pin_shells(path: Path, shells: Iterable[Shell]) -> None:
     """Pin these shells, and nothing else; the file is written only when that changes it."""
     pinned = {str(shell.platform): {"digest": str(shell.digest)} for shell in shells}
     data = json.dumps({"shells": pinned}, indent=2, sort_keys=True).encode() + b"\n"
-    if not path.exists() or path.read_bytes() != data:
-        replace_file(path, data)
+    with reporting(f"the lock file `{path}`"):
+        if not path.exists() or path.read_bytes() != data:
+            replace_file(path, data)

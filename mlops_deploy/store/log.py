@@ -5,9 +5,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from mlops_deploy.errors import DeployError
-from mlops_deploy.spec.refs import ContentId, Digest
+from mlops_deploy.spec.refs import ContentId, Digest, ImageRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,7 @@ class Built:
 
 def append(path: Path, entry: Built) -> None:
     """Append a line and flush it; a torn line that a crash left behind is cut off first."""
-    line = json.dumps(asdict(entry), separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    line = json.dumps(asdict(entry), separators=(",", ":")).encode() + b"\n"
     with path.open("a+b") as file:
         _cut_torn_line(file.fileno())
         file.write(line)
@@ -38,18 +39,25 @@ def read(path: Path) -> Iterator[Built]:
         data = path.read_bytes()
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise DeployError(f"the store's log `{path}` cannot be read: {(error.strerror or '').lower()}") from error
     lines = data[: data.rfind(b"\n") + 1].splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            fields = json.loads(line)
-            ContentId(fields["content_id"])
-            Digest.parse(fields["digest"])
-            yield Built(**{**fields, "tags": tuple(fields["tags"])})
+            yield _entry(json.loads(line))
         except (ValueError, KeyError, TypeError, DeployError) as error:
             raise DeployError(
                 f"line {number} of the store's log `{path}` cannot be read",
-                hint="restore the file, or remove the line: carriers stay in the store under their names",
+                hint="restore the file, or remove the line: the next build of that model writes it again",
             ) from error
+
+
+def _entry(fields: dict[str, Any]) -> Built:
+    """Raise `ValueError`, `KeyError`, `TypeError` or `DeployError` for anything but a build."""
+    ContentId(fields["content_id"])
+    Digest.parse(fields["digest"])
+    tags = tuple(str(ImageRef.parse(tag)) for tag in fields["tags"])
+    return Built(**{**fields, "tags": tags})
 
 
 def _cut_torn_line(descriptor: int) -> None:
