@@ -13,7 +13,7 @@ from mlops_deploy.config.marks import Node, parse
 from mlops_deploy.config.read import read
 from mlops_deploy.spec.deploy import GoldenRequest, JsonValue
 
-MAX_BYTES: Final = 16 << 20
+MAX_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 from typing import Final, get_args
 
+from mlops_deploy.config.environment import Environment
 from mlops_deploy.config.fields import NOTHING, Field, Table, Values
-from mlops_deploy.config.kinds import Bounded, Choice, Environment, JsonMap, ListOf, Number, Parsed, PathTo, Text, Whole
+from mlops_deploy.config.kinds import Bounded, Choice, JsonMap, ListOf, Number, Parsed, PathTo, Text, Whole
 from mlops_deploy.spec.deploy import JsonValue, Ready, ReleaseSpec, Strategy, Target
 from mlops_deploy.spec.refs import IMAGE_REF_PATTERN, MODEL_NAME_PATTERN, ImageRef
 from mlops_deploy.spec.units import DURATION_PATTERN, SIZE_PATTERN, parse_duration, parse_size, show_duration

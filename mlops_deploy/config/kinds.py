@@ -18,9 +18,8 @@ N = TypeVar("N", int, float)
 
 LINE: Final = r"[^\x00-\x1f\x7f]+"
 _QUOTE_IT: Final = "some YAML readers take this for another kind of value: put it in quotes"
-_HALF: Final = "this is half a character: write both halves, or the character itself"
+HALF: Final = "this is half a character: write both halves, or the character itself"
 _WHOLE_DIGITS: Final = 20
-_ENTRY_BYTES: Final = 128 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +66,6 @@ class Parsed(Generic[T]):
 
     def decode(self, node: Node, at: At) -> T | None:
         """The parsed value."""
-        if isinstance(node, Scalar) and node.kind in {"whole", "number"}:
-            at.expected(node, self.expected)
-            return None
         text = self.text.decode(node, at)
         try:
             return None if text is None else self.parse(text)
@@ -97,6 +93,9 @@ class Bounded(Generic[N]):
 
     def decode(self, node: Node, at: At) -> N | None:
         """The value, within the bounds."""
+        if isinstance(node, Scalar) and node.kind in {"whole", "number"}:
+            at.expected(node, self.expected, f"`{shorten(node.text)}` has no unit")
+            return None
         value = self.parsed.decode(node, at)
         if value is None or self.least <= value <= self.most:
             return value
@@ -239,50 +238,6 @@ class ListOf(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Environment:
-    """Environment variables; values are taken exactly as they are written: `on` stays `on` and `1.10` stays `1.10`."""
-
-    reserved: tuple[str, ...] = ()
-    expected: str = "a map of names and values"
-
-    NAME = r"[A-Za-z_][A-Za-z0-9_]*"
-
-    def decode(self, node: Node, at: At) -> dict[str, str] | None:
-        """Names and texts."""
-        if not isinstance(node, Mapping):
-            at.expected(node, self.expected, "write `NAME: value`" if isinstance(node, Items) else None)
-            return None
-        found = {key.text: self._value(key, value, at.child(key.text)) for key, value in node.entries}
-        return {name: value for name, value in found.items() if value is not None}
-
-    def schema(self) -> Schema:
-        """An object of strings, numbers and truth values."""
-        names: Schema = {"pattern": f"^{self.NAME}$", "not": {"enum": list(self.reserved)}}
-        return {
-            "type": "object",
-            "propertyNames": names,
-            "additionalProperties": {"type": ["string", "number", "boolean"]},
-        }
-
-    def _value(self, key: Scalar, value: Node, at: At) -> str | None:
-        if not re.fullmatch(self.NAME, key.text):
-            at.wrong(
-                key.mark, f"`{shorten(key.text)}` cannot name a variable", "use letters, digits and `_`, no digit first"
-            )
-        elif key.text in self.reserved:
-            at.wrong(key.mark, f"`{key.text}` is set by the job itself", "remove it, or choose another name")
-        elif not isinstance(value, Scalar):
-            at.expected(value, "one value")
-        elif value.kind == "empty":
-            at.expected(value, "one value", 'write "" for an empty one')
-        elif problem := _not_passable(key.text, value.text):
-            at.expected(value, "one value", problem)
-        else:
-            return value.text
-        return None
-
-
-@dataclass(frozen=True, slots=True)
 class JsonMap:
     """Any JSON object; numbers and truth values only where JSON has them."""
 
@@ -324,8 +279,8 @@ def _json_scalar(node: Scalar, at: At) -> JsonValue:
         case "whole" | "number":
             return _finite(node, at)
         case _:
-            if not _encodes(node.text):
-                at.expected(node, "a JSON value", _HALF)
+            if not encodes(node.text):
+                at.expected(node, "a JSON value", HALF)
             return node.text
 
 
@@ -342,17 +297,8 @@ def _finite(node: Scalar, at: At) -> float:
     return value
 
 
-def _not_passable(name: str, value: str) -> str | None:
-    if "\0" in value:
-        return "a NUL cannot be passed to a program"
-    if not _encodes(value):
-        return _HALF
-    if len(name) + len(value.encode()) + 2 > _ENTRY_BYTES:
-        return f"Linux takes {_ENTRY_BYTES >> 10} KiB per variable; put it in a file of the model"
-    return None
-
-
-def _encodes(text: str) -> bool:
+def encodes(text: str) -> bool:
+    """Whether the text is whole characters: an escape can name half of one."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,7 +1,9 @@
 """From a file and an environment to a frozen `DeploySpec`: read → parse → lay over → validate everything → build."""
 
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Final
 
 from mlops_deploy.config import keys
 from mlops_deploy.config.fields import At, Values, found
@@ -10,8 +12,11 @@ from mlops_deploy.config.issues import Issue, Issues
 from mlops_deploy.config.marks import Mapping, Node, Scalar, parse
 from mlops_deploy.config.overlay import lay_over, overlay_path
 from mlops_deploy.config.read import is_there, read
+from mlops_deploy.resources import IMAGES
 from mlops_deploy.spec.deploy import DeploySpec, GoldenRequest, ModelSpec, Ready, ReleaseSpec, Resources, ServerSpec
 from mlops_deploy.spec.refs import is_model_name
+
+PRESETS: Final = IMAGES / "presets"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +98,7 @@ def _complete(
         shown = _shown(golden, at.folder, files[0])
         requests, files = read_golden(shown, at.issues), (*files, shown)
     _check_model(values, whole, at)
+    _check_preset(values[keys.PRESET], whole, at)
     if _at(whole, "ready", "golden") is None:
         hint = "name a file of requests with known answers at `ready.golden`"
         _warn(whole, ("service",), "predictions are not checked before a server counts as ready", hint, at)
@@ -115,6 +121,15 @@ def _check_model(values: Values, whole: Mapping, at: At) -> None:
         _warn(
             whole, ("model", "path"), f"there is no model at `{path}`", "`build-model` needs it, `render` does not", at
         )
+
+
+def _check_preset(name: str, whole: Mapping, at: At) -> None:
+    names = sorted(path.stem for path in PRESETS.glob("*.yml"))
+    node = _at(whole, "preset")
+    if node is not None and name not in names:
+        near = get_close_matches(name, names, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else f"there is {', '.join(f'`{one}`' for one in names)}"
+        at.child("preset").wrong(node.mark, f"there is no preset `{name}`", hint)
 
 
 def _warn(whole: Mapping, path: tuple[str, ...], message: str, hint: str, at: At) -> None:

@@ -32,7 +32,7 @@ model:
   requires: [scikit-learn==1.7.2, 'numpy >=2, <3', pandas]
   licence: Apache-2.0
   signature: {inputs: [{name: x, shape: [-1, 64], scale: 0.5, optional: false, unit: null}]}
-preset: mlserver
+preset: kserve-sklearn
 server: {image: 'registry.example.com:5000/ml/server:1.0', base: python:3.12-slim, hook: hook.py, constraints: c.txt}
 target: compose
 port: 9000
@@ -90,7 +90,7 @@ def test_the_fullest_file(look: Look, folder: Path) -> None:
         hook=folder / "hook.py",
         constraints=folder / "c.txt",
     )
-    assert (spec.preset, spec.target, spec.port, spec.user) == ("mlserver", "docker", 9000, "1000:10")
+    assert (spec.preset, spec.target, spec.port, spec.user) == ("kserve-sklearn", "docker", 9000, "1000:10")
     assert spec.env == {
         "A": "on", "B": "1_000", "C": "1.10", "D": "2024-01-01", "E": "x: y", "F": "", "G": "true", "H": "null-ish",
         "NO": "1", "I": "tab\there",

@@ -16,7 +16,8 @@ from tests.unit.config.test_load import MOST
 NASTY = st.sampled_from([
     "no", "on", "1_000", "0o17", "2024-01-01", "12:30:45", ".nan", ".inf", "1e999", "~", "null", "true", "''", '"\\0"',
     "${x}", "$$", "%{ if }", "{{ env }}", "`id`", '"; }', "#", ": ", "&a ", "*a", "<<: *a",
-    "!!python/object:os.system x", "!x ", "\t", "\ufeff", "---\n", "...\n", "%YAML 9.9\n", "[" * 40, "{a: " * 40, "]", "}", "? ", "- ", "|\n", ">-\n ",
+    "!!python/object:os.system x", "!x ", "\t", "\ufeff", "---\n", "...\n", "%YAML 9.9\n", "[" * 40, "{a: " * 40,
+    "]", "}", "? ", "- ", "|\n", ">-\n ",
     "\r", "\r\n", "\u2028", "\x85", "\0", "\x1b[31m", "🙂", "\u202e", "x" * 70_000, "'", '"', "\\ud800", "\\u0000", ",",
     "service: ", "model: ", "env: ", "ready: ", "x-a: ", "9" * 400, "-", "../x", "a b", "-rf", "=", "@", "%",
 ])  # fmt: skip

@@ -27,7 +27,7 @@ VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 BEYOND_SCHEMA = (
     "given twice", "alias", "tag", "a tab", "cannot start", "a `:`", "quotes", "expected", "not closed", "no `key",
     "second document", "a key must be", "deeper", "cannot name the model", "from 6Mi", "720h", "`env.A` must be one",
-    "model.signature.a", "the key `1`", "`8080`",
+    "model.signature.a", "the key `1`", "no preset", "`8080`",
 )  # fmt: skip
 
 

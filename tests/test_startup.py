@@ -1,0 +1,48 @@
+"""Help, version and usage errors load click and the standard library, nothing heavier."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("docker", "nomad", "requests", "urllib3", "jinja2", "yaml", "rich")
+
+RUN = """
+import sys
+sys.argv = ["mlops-deploy", *{args}]
+from mlops_deploy.cli.main import main
+try:
+    main()
+except SystemExit as ended:
+    code = ended.code
+print("code", code)
+print("heavy", *(name for name in {heavy} if name in sys.modules))
+"""
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (["--help"], 0),
+        (["--version"], 0),
+        (["no-such-command"], 2),
+        (["build-model", "--help"], 0),
+        (["check", "--no"], 2),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_start_up_loads_nothing_heavy(args: list[str], code: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RUN.format(args=args, heavy=HEAVY)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-2:] == [f"code {code}", "heavy"]
+
+
+def test_the_list_of_heavy_modules_can_be_met() -> None:
+    run = RUN.format(args=["docs", "port"], heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "heavy yaml"
