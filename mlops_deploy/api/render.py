@@ -67,6 +67,8 @@ def render(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset, s
     rendered = render_compose(spec, ref, image, preset)
     story.say(f"model {carrier.name}@{carrier.content_id.short}: carrier `{ref.image.ref}`, built {carrier.time}")
     story.say(f"server: `{image.ref}`")
+    if not spec.ready.golden:
+        story.say("golden requests: not checked; name a file of them at `ready.golden`")
     return rendered
 
 

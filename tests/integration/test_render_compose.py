@@ -142,6 +142,7 @@ def project(tiny, tmp_path):
     project = Project(tmp_path, tiny)
     yield project
     project.down()
+    project.remove_carriers()
 
 
 class Project:
@@ -149,6 +150,7 @@ class Project:
 
     def __init__(self, folder, server):
         self.folder, self.server, self.file = folder, server, folder / "compose.yml"
+        self.carriers = set()
 
     def deploy(self, **model):
         content = self.render(**model)
@@ -162,9 +164,10 @@ class Project:
         expect = [{"name": "predict", "data": list(golden)}]
         (self.folder / "golden.jsonl").write_text(json.dumps({**GOLDEN, "expect": expect}))
         (self.folder / "mlops.json").write_text(json.dumps(self.configuration(deadline)))
-        built = self.mlops_deploy("build-model", "--output", "json")
+        built = json.loads(self.mlops_deploy("build-model", "--output", "json").stdout)
+        self.carriers.update(built["tags"])
         self.mlops_deploy("render", "-o", self.file)
-        return json.loads(built.stdout)["content_id"]
+        return built["content_id"]
 
     def configuration(self, deadline):
         return {
@@ -190,6 +193,9 @@ class Project:
     def down(self):
         if self.file.exists():
             self.compose("down", "--volumes", "--timeout", "5")
+
+    def remove_carriers(self):
+        run("docker", "image", "rm", *self.carriers)
 
     def logs(self, service):
         return self.compose("logs", "--no-log-prefix", service).stdout

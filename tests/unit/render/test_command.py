@@ -1,0 +1,105 @@
+"""The command as a user meets it: streams, files and exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mlops_deploy.oci.types import INDEX, Descriptor
+from mlops_deploy.render.layout import read_back
+from mlops_deploy.spec.refs import Digest, ImageRef
+from mlops_deploy.store.layout import LayoutStore
+from mlops_deploy.store.log import Built
+
+CONFIGURATION = {"service": "digits", "model": {"path": "model.bin"}, "port": 9000}
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "mlops.yml").write_text(json.dumps(CONFIGURATION))
+    (tmp_path / "mlops.live.yml").write_text('{"env": {"PRICE": "$5"}}')
+    store = LayoutStore(tmp_path / ".mlops" / "store")
+    store.create()
+    digest = Digest("b" * 64)
+    entry = Built(
+        time="2026-01-01T00:00:00+00:00",
+        name="digits",
+        digest=str(digest),
+        content_id="1" * 64,
+        tags=(),
+        source="/nowhere",
+    )
+    store.record(entry, [ImageRef(name="digits", tag="b" * 12)], Descriptor(media_type=INDEX, digest=digest, size=1))
+    return tmp_path
+
+
+def test_the_file_goes_to_stdout_and_the_story_to_stderr(project):
+    done = render(project, "-e", "live")
+    assert done.returncode == 0
+    document = read_back(done.stdout)
+    assert document["name"] == "digits-live"
+    assert document["services"]["server"]["environment"]["PRICE"] == "$5"
+    assert "model digits@111111111111: carrier `digits:bbbbbbbbbbbb`" in done.stderr
+    assert "server: `mlops-server-kserve-sklearn:" in done.stderr
+    assert "golden requests: not checked" in done.stderr
+
+
+def test_two_runs_give_the_same_bytes_and_the_next_command(project):
+    done = render(project, "-o", "a file.yml")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "next: docker compose -f 'a file.yml' up --wait" in done.stderr
+    assert (project / "a file.yml").read_text() == render(project).stdout
+
+
+def test_no_engine_is_asked(project):
+    assert render(project, DOCKER_HOST="tcp://127.0.0.1:1", PATH="/nowhere").returncode == 0
+
+
+def test_the_server_can_be_named(project):
+    done = render(project, "--server", "example/server:1")
+    server = read_back(done.stdout)["services"]["server"]
+    assert (server["image"], server["pull_policy"]) == ("example/server:1", "missing")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--target", "nomad"], 2, "target `nomad` cannot be rendered yet"),
+        (["--target", "nomd"], 2, "'nomd' is not one of"),
+        (["--model", "nothing"], 2, "no carrier `nothing`"),
+        (["--server", "A B"], 2, "`A B` is not an image reference"),
+        (["-e", "absent"], 2, "mlops.absent.yml"),
+        (["-f", "absent.yml"], 2, "`absent.yml` does not exist"),
+        (["-o", "."], 2, "`.` is a folder"),
+        (["-o", "absent/compose.yml"], 1, "cannot be written: no such file or directory"),
+        (["-o", "/dev/full"], 1, "cannot be written: no space left on device"),
+    ],
+)
+def test_bad_input_gets_one_clear_error_and_nothing_is_written(project, arguments, code, says):
+    before = sorted(project.rglob("*"))
+    done = render(project, *arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(project.rglob("*")) == before
+
+
+def test_without_a_carrier_the_hint_is_build_model(project):
+    (project / ".mlops" / "store" / "log.jsonl").unlink()
+    done = render(project)
+    assert done.returncode == 2
+    assert "hint: build one with `mlops-deploy build-model`" in done.stderr
+
+
+def render(folder, *arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "mlops_deploy", "render", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={**os.environ, **environment},
+        timeout=60,
+    )
