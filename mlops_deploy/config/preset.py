@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mlops_deploy.config import preset_keys as keys
 from mlops_deploy.config.fields import At, Values
-from mlops_deploy.config.issues import Issue, Issues, Mark
+from mlops_deploy.config.issues import Issue, Issues
 from mlops_deploy.config.marks import Node, parse
 from mlops_deploy.config.read import read
 from mlops_deploy.errors import UnusableInputError
@@ -27,8 +27,6 @@ def load_preset(path: Path) -> Preset:
     issues = Issues()
     source = read(path, issues)
     node = None if source is None else parse(source, issues)
-    if source is not None and node is None and not issues.errors:
-        _wrong(Mark(source), f"`{path}` is empty", "copy a preset that is there", issues)
     values = None if node is None else keys.TABLE.decode(node, At(issues, path.parent.absolute()))
     if node is not None and values is not None:
         _check_origin(node, values, issues)
@@ -40,11 +38,8 @@ def load_preset(path: Path) -> Preset:
 
 def _check_origin(node: Node, values: Values, issues: Issues) -> None:
     if (values[keys.IMAGE] is None) == (values[keys.BUILD] is None):
-        _wrong(node.mark, "a preset needs either `image` or `build`", "`image` is pulled, `build` is made here", issues)
-
-
-def _wrong(mark: Mark, message: str, hint: str, issues: Issues) -> None:
-    issues.add(Issue(mark=mark, path=(), message=message, hint=hint))
+        message, hint = "a preset needs either `image` or `build`", "`image` is pulled, `build` is made here"
+        issues.add(Issue(mark=node.mark, path=(), message=message, hint=hint))
 
 
 def _preset(name: str, values: Values) -> Preset:
