@@ -6,7 +6,7 @@ from pathlib import Path
 from mlops_deploy.config import preset_keys as keys
 from mlops_deploy.config.fields import At, Values
 from mlops_deploy.config.issues import Issue, Issues
-from mlops_deploy.config.marks import Node, Scalar, parse
+from mlops_deploy.config.marks import Node, parse
 from mlops_deploy.config.read import read
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.spec.preset import Metrics, Ports, Preset, Readiness
