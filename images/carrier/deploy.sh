@@ -132,7 +132,7 @@ claim() {
         [ -e "$1" ] || set --
         if [ $# -eq 0 ] || [ ! -p "$alive" ] || nobody_copies; then
             [ ! -p "$alive" ] || exec 9<>"$alive"
-            last=0; for old; do [ "${old##*.}" -le "$last" ] || last=${old##*.}; done
+            last=0; for old; do [ "${old##*.}" -gt "$last" ] 2>/dev/null && last=${old##*.}; done
             mine=$versions/.$id.$((last + 1))
             if error=$(mkdir -m 700 "$mine" 2>&1); then break; fi
             mine=''
@@ -175,7 +175,7 @@ room() {
 copy() {
     cp -R "$models/." "$mine/model" &
     children=$!
-    joined || die 74 "copying to \`$volume\` failed"
+    joined || { refuse_incomplete_image; die 74 "copying to \`$volume\` failed"; }
     find "$mine/model" -type f -print0 | xargs -0 chmod 0444 &&
         find "$mine/model" -type d -print0 | xargs -0 chmod 0755 || die 74 "cannot set modes in \`$volume\`"
     whole "$mine/model" || blame
@@ -187,10 +187,12 @@ copy() {
 # The copy is not what it should be: because the image is not, or because the volume does not keep what is written?
 blame() {
     [ -d "$mine/model" ] || die 74 "the copy was removed from \`$volume\` while it was made: retry"
-    whole "$models" || die 65 "the files of this image are not those it lists: pull it again"
+    refuse_incomplete_image
     verified "$models" || die 65 "these files of this image are damaged, pull it again: $(damaged)"
     die 74 "\`$volume\` does not keep what is written to it: look for disk errors, then retry"
 }
+
+refuse_incomplete_image() { whole "$models" || die 65 "the files of this image are not those it lists: pull it again"; }
 
 damaged() { cd "$models" && sha256sum -c "$sums" 2>/dev/null | awk '!/: OK$/ && n++ < 5 { sub(/: FAILED.*/, ""); printf "%s ", $0 }'; }
 
