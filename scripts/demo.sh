@@ -55,6 +55,7 @@ prepare_files() {
   cp examples/digits/{mlops.yml,train.py,golden.jsonl,request.json,requirements.txt} "$WORK"
   PORT=$(free_port)
   echo "port: $PORT" >"$WORK/mlops.demo.yml"
+  rm -f "$WORK/address"
 }
 
 prepare_training() {
@@ -101,17 +102,12 @@ start_in_docker() {
 start_as_process() {
   say 'the server as a process of this machine: its environment is made once (minutes the first time)'
   printf '$ mlops-deploy serve -e demo\n'
-  (cd "$WORK" && exec mlops-deploy serve -e demo) &
+  (cd "$WORK" && exec mlops-deploy serve -e demo >address) &
   SERVER=$!
-  until is_ready; do
+  until [ -s "$WORK/address" ]; do # serve prints it once the golden request is answered
     kill -0 "$SERVER" 2>/dev/null || { SERVER=''; die 'the server ended; its own message is above'; }
     sleep 0.2
   done
-}
-
-is_ready() {
-  python3 -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)' \
-    "http://127.0.0.1:$PORT/v2/models/digits/ready" 2>/dev/null
 }
 
 predict() {
