@@ -109,6 +109,12 @@ class TestRunning:
         assert project.predicted() == [10.5, 30.5]
         assert project.answer()["model_version"] == second[:12]
 
+    def test_the_wait_ends_when_a_slow_model_answers_also_for_another_user(self, project):
+        project.more = {"user": "1000:1000", "env": {"LOAD_SECONDS": "3"}}
+        project.deploy(weights=[1.0, 2.0])
+        assert project.predicted() == [5.5, 11.5]
+        assert project.compose("exec", "server", "id", "-u").stdout == "1000\n"
+
     def test_with_the_wrong_model_the_server_never_starts(self, project):
         content = project.render(weights=[1.0, 2.0])
         project.file.write_text(project.file.read_text().replace(content, "0" * 64))
@@ -151,6 +157,7 @@ class Project:
     def __init__(self, folder, server):
         self.folder, self.server, self.file = folder, server, folder / "compose.yml"
         self.carriers = set()
+        self.more = {}
 
     def deploy(self, **model):
         content = self.render(**model)
@@ -177,6 +184,7 @@ class Project:
             "port": PORT,
             "env": NASTY,
             "ready": {"golden": "golden.jsonl", "deadline": deadline},
+            **self.more,
         }
 
     def mlops_deploy(self, *arguments):
