@@ -3,6 +3,7 @@
 DeployError                  1    unexpected, or local I/O; nothing exposed
 ├── UnusableInputError       2    usage, configuration, a model or file that cannot be used
 │   └── ConfigError          2    mistakes in a configuration file, each with its position
+├── NeverReadyError          4    a server never became ready; nothing was exposed
 ├── UnreachableError         8    engine, registry or target does not answer; a retry makes sense
 ├── ContentMismatchError    12    content does not verify
 └── InterruptedByUserError 130    Ctrl-C or SIGTERM
@@ -35,6 +36,12 @@ class UnusableInputError(DeployError):
 
 class ConfigError(UnusableInputError):
     """Every mistake of one configuration file; `detail` holds the rendered issues, ready to print."""
+
+
+class NeverReadyError(DeployError):
+    """A server ended, or its time was over, before it answered as this very model; nothing was exposed."""
+
+    exit_code = 4
 
 
 class UnreachableError(DeployError):

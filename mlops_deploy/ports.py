@@ -64,6 +64,39 @@ class Runner(Protocol):
         ...
 
 
+class Running(Protocol):
+    """A program that runs beside this one, and ends with it."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        ...
+
+    @property
+    def last_lines(self) -> tuple[str, ...]:
+        """The last lines of its output, standard output and standard error together; complete once it has ended."""
+        ...
+
+    def wait(self, seconds: float | None) -> int | None:
+        """Wait for its end, for ever if `seconds` is None; its exit code, or None when it still runs."""
+        ...
+
+    def end(self, grace: float) -> None:
+        """Ask it to end, and kill it with its children after `grace` seconds, or at once when interrupted again."""
+        ...
+
+
+class Launcher(Protocol):
+    """Starts programs that go on while we do something else."""
+
+    def start(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], on_line: "LineSink") -> Running:
+        """Start `argv` with exactly the environment `env`; `on_line` gets each line of its output as it comes.
+
+        It sees no Ctrl-C of our terminal, and gets SIGTERM when we die, even by SIGKILL. Call from the main thread.
+        """
+        ...
+
+
 class LineSink(Protocol):
     """Takes one line of a running program."""
 

@@ -4,11 +4,13 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import threading
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from mlops_deploy.errors import UnreachableError
 from mlops_deploy.ports import LineSink
@@ -23,8 +25,22 @@ class Finished:
     err: str
 
 
+# Only the child itself can ask for a signal at its parent's death (prctl 1): this asks, then becomes the program.
+_TIED: Final = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 15, 0, 0, 0)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(143)
+try:
+    os.execvp(sys.argv[2], sys.argv[2:])
+except OSError as absent:
+    sys.exit(f"`{sys.argv[2]}` cannot be run: {absent.strerror}")
+"""
+_LAST: Final = 20
+
+
 class LocalRunner:
-    """Runs programs to their end, each in a process group of its own, which an interrupt ends as a whole."""
+    """Runs programs, each in a process group of its own, which an interrupt ends as a whole."""
 
     def run(
         self,
@@ -56,9 +72,59 @@ class LocalRunner:
                 thread.join()
         return Finished(code=code, out="".join(out), err="".join(err))
 
+    def start(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], on_line: LineSink) -> "LocalProcess":
+        """Start `argv`; see `ports.Launcher`."""
+        tied = (sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *argv)
+        return LocalProcess(_start(tied, cwd=cwd, env=env, feeds=False, one_output=True), on_line)
+
+
+class LocalProcess:
+    """A program beside us; see `ports.Running`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], on_line: LineSink) -> None:
+        self._process = process
+        self._lines: deque[str] = deque(maxlen=_LAST)
+        self._reader = threading.Thread(target=self._read, args=(on_line,), daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def last_lines(self) -> tuple[str, ...]:
+        """The last lines it wrote."""
+        return tuple(self._lines)
+
+    def wait(self, seconds: float | None) -> int | None:
+        """See `ports.Running`."""
+        try:
+            code = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+        self._reader.join(1)  # a grandchild may hold the pipe open
+        return code
+
+    def end(self, grace: float) -> None:
+        """See `ports.Running`."""
+        _end_group(self._process, grace)
+        self._reader.join(1)
+
+    def _read(self, on_line: LineSink) -> None:
+        sink: LineSink | None = on_line
+        for raw in self._process.stdout or ():
+            line = raw.decode(errors="replace").rstrip("\r\n")
+            self._lines.append(line)
+            try:
+                if sink is not None:
+                    sink(line)
+            except OSError:
+                sink = None  # nobody listens any more; a pipe that is not emptied would stop the program
+
 
 def _start(
-    argv: Sequence[str], *, cwd: Path | None, env: Mapping[str, str] | None, feeds: bool
+    argv: Sequence[str], *, cwd: Path | None, env: Mapping[str, str] | None, feeds: bool, one_output: bool = False
 ) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(  # noqa: S603 - argv is a tuple built by us, never a shell line
@@ -67,7 +133,7 @@ def _start(
             env=None if env is None else dict(env),
             stdin=subprocess.PIPE if feeds else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.STDOUT if one_output else subprocess.PIPE,
             start_new_session=True,
         )
     except OSError as absent:
@@ -93,12 +159,17 @@ def _collect(pipe: IO[bytes] | None, into: list[str], on_line: LineSink | None) 
             on_line(line.rstrip("\r\n"))
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+def _end_group(process: subprocess.Popen[bytes], grace: float = 5) -> None:
+    if process.poll() is not None:
+        return
+    try:
+        _signal_group(process, signal.SIGTERM)
+        process.wait(grace)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        _signal_group(process, signal.SIGKILL)
+        process.wait()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)

@@ -15,6 +15,7 @@ from mlops_deploy.cli.check import check
 from mlops_deploy.cli.docs import docs
 from mlops_deploy.cli.inspect import inspect
 from mlops_deploy.cli.render import render
+from mlops_deploy.cli.serve import serve
 from mlops_deploy.cli.verify import verify
 from mlops_deploy.errors import DeployError, InterruptedByUserError
 
@@ -50,7 +51,7 @@ def app() -> None:
     """From a model file to a served, switchable, observable endpoint."""
 
 
-for command in (build_model, build_server, check, docs, inspect, render, verify):
+for command in (build_model, build_server, check, docs, inspect, render, serve, verify):
     app.add_command(command)
 
 

@@ -1,10 +1,17 @@
 """The composition root: the only module that imports adapters, and only when a command needs them."""
 
-from mlops_deploy.ports import Engine, ImageBuilder, Runner
+from mlops_deploy.ports import Engine, ImageBuilder, Launcher, Runner
 
 
 def runner() -> Runner:
     """Programs on this machine."""
+    from mlops_deploy.adapters.process import LocalRunner
+
+    return LocalRunner()
+
+
+def launcher() -> Launcher:
+    """Programs that run beside this one."""
     from mlops_deploy.adapters.process import LocalRunner
 
     return LocalRunner()

@@ -1,0 +1,167 @@
+"""One model on this machine, without a container engine: the same server, the same readiness, an end at Ctrl-C."""
+
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from mlops_deploy.errors import DeployError, NeverReadyError, UnreachableError, UnusableInputError
+from mlops_deploy.ports import Launcher, LineSink, Runner, Running
+from mlops_deploy.render.health import RETRIES, golden_list
+from mlops_deploy.resources import IMAGES
+from mlops_deploy.spec.deploy import GoldenRequest
+from mlops_deploy.spec.preset import Preset
+from mlops_deploy.spec.refs import ContentId
+
+LOOPBACK: Final = "127.0.0.1"
+GRACE: Final = 25.0
+"""Seconds that the server has to answer what it has taken before it is killed; its own limit is a little less."""
+
+LONGEST_VARIABLE: Final = 131_071
+"""Bytes that Linux takes in one `NAME=value` of an environment."""
+
+_PAUSE: Final = 0.25
+_FINAL: Final = ("not ready (identity)", "not ready (golden)")
+_INHERITED: Final = ("HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "USER")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """One model and how it is to be served: `path` is the folder `…/v/<content id>`, `deadline` in seconds."""
+
+    model: str
+    content_id: ContentId
+    path: Path
+    port: int
+    deadline: float
+    hook: Path | None = None
+    golden: tuple[GoldenRequest, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """The model's address in the Open Inference Protocol; `/infer` is below it."""
+        return f"http://{LOOPBACK}:{self.port}/v2/models/{self.model}"
+
+
+def check_preset(preset: Preset) -> None:
+    """Raise `UnusableInputError` for a preset that cannot run without a container engine."""
+    if preset.build is None:
+        raise UnusableInputError(
+            f"preset `{preset.name}` is the image `{preset.image}`, which needs a container engine",
+            hint="`mlops-deploy render` writes a Compose file for it",
+        )
+    if not preset.command or not preset.ready.command:
+        raise UnusableInputError(f"preset `{preset.name}` does not say how its server is started and checked")
+
+
+def choose_port(asked: int) -> int:
+    """`asked`, or a free one for 0; raise `UnusableInputError` when another program listens there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, asked))
+            probe.listen()
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise UnusableInputError(
+                f"cannot listen on port {asked}: {reason}", hint="`--port 0` takes a free one"
+            ) from error
+        return int(probe.getsockname()[1])
+
+
+def environment(served: Served, preset: Preset, programs: Path, inherited: Mapping[str, str]) -> dict[str, str]:
+    """The whole environment of the server: what its container would have, and the few things a process needs."""
+    kept = {name: inherited[name] for name in _INHERITED if name in inherited}
+    ours = {
+        "MODEL_NAME": served.model,
+        "MODEL_ID": served.content_id.hex,
+        "MODEL_PATH": str(served.path),
+        "PORT": str(served.port),
+        "GRPC_PORT": "0",
+        "PATH": f"{programs}:{inherited.get('PATH', '/usr/bin:/bin')}",
+        "PYTHONPATH": str(IMAGES / (preset.build or "")),
+        "PYTHONUNBUFFERED": "1",
+    }
+    if served.hook:
+        ours["HOOK"] = str(served.hook.absolute())
+    if served.golden:
+        ours["GOLDEN"] = golden_list(served.golden)
+    env = {**kept, "HOST": LOOPBACK, **preset.env, **served.env, **ours}
+    for name, value in env.items():
+        if len(f"{name}={value}".encode()) > LONGEST_VARIABLE:
+            raise UnusableInputError(
+                f"`{name}` is too long for an environment: {LONGEST_VARIABLE:,} bytes at most",
+                hint="keep fewer or smaller golden requests" if name == "GOLDEN" else None,
+            )
+    return env
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """A server that is about to start: its preset, its environment, and the ports to the world."""
+
+    served: Served
+    preset: Preset
+    env: Mapping[str, str]
+    launcher: Launcher
+    runner: Runner
+
+    def run(self, log: LineSink, on_ready: Callable[[Running, str], None]) -> None:
+        """Serve until interrupted, which is the normal end; `on_ready` is told the check's verdict.
+
+        Raises `NeverReadyError`, or `DeployError` when the server fails afterwards; an interrupt before it is ready
+        is raised on. Whatever happens, no server is left.
+        """
+        argv = (*self.preset.command, *self.preset.args)
+        process = self.launcher.start(argv, cwd=Path("/"), env=self.env, on_line=log)
+        try:
+            verdict = self._await_ready(process)
+            try:
+                on_ready(process, verdict)
+                self._watch(process)
+            except KeyboardInterrupt:
+                log("ending: requests that were taken are answered first; Ctrl-C again ends it at once")
+        finally:
+            process.end(GRACE)
+
+    def _watch(self, process: Running) -> None:
+        if code := process.wait(None):
+            raise DeployError(f"the server ended with exit code {code}", detail=process.last_lines)
+
+    def _await_ready(self, process: Running) -> str:
+        until = time.monotonic() + self.served.deadline
+        verdict, times = "", 0
+        while (left := until - time.monotonic()) > 0:
+            if (code := process.wait(min(_PAUSE, left))) is not None:
+                raise NeverReadyError(
+                    f"the server ended with exit code {code} before it was ready", detail=process.last_lines
+                )
+            ready, said = self._check(left)
+            if ready:
+                return said
+            times = times + 1 if said == verdict else 1
+            verdict = said
+            if times == RETRIES and said.startswith(_FINAL):
+                break
+        raise NeverReadyError(
+            f"the server answers, but not as it should: {verdict}"
+            if verdict.startswith(_FINAL)
+            else f"the server was not ready within {self.served.deadline:g} s: {verdict}",
+            hint=_hint(verdict),
+        )
+
+    def _check(self, left: float) -> tuple[bool, str]:
+        try:
+            done = self.runner.run(self.preset.ready.command, env=self.env, cwd=Path("/"), timeout=left)
+        except UnreachableError:
+            return False, "the check did not end"
+        return done.code == 0, (done.out or done.err).strip()
+
+
+def _hint(verdict: str) -> str:
+    if verdict.startswith("not ready (golden)"):
+        return "correct the model, or the requests that `ready.golden` names"
+    return "`ready.deadline` gives it more time; its log is above"
