@@ -19,9 +19,10 @@ BOOTSTRAP_USER: Final = "65532:65532"
 """The owner of a new volume: whoever else the server runs as, this user can write there."""
 
 LOOPBACK: Final = "127.0.0.1"
-BOOTSTRAP_MEMORY: Final = 256 << 20
-BOOTSTRAP_PIDS: Final = 64
-SERVER_PIDS: Final = 1024
+PIDS: Final = 4096
+"""Processes and threads of one container: room for several per core of a large machine, but not for a fork bomb."""
+
+BOOTSTRAP_MEMORY: Final = 512 << 20
 
 LONGEST_VARIABLE: Final = 131_071
 """Bytes of `NAME=value` that Linux passes to a process; a longer one would keep the container from starting."""
@@ -75,7 +76,7 @@ def _bootstrap(carrier: CarrierRef) -> Document:
         "network_mode": "none",
         "environment": {"MODEL_ID": carrier.content_id.hex},
         "volumes": [{"type": "volume", "source": "models", "target": VOLUME}],
-        "deploy": {"resources": {"limits": {"memory": _bytes(BOOTSTRAP_MEMORY), "pids": BOOTSTRAP_PIDS}}},
+        "deploy": {"resources": {"limits": {"memory": _bytes(BOOTSTRAP_MEMORY), "pids": PIDS}}},
         "restart": "no",
         "logging": _logging(),
     }
@@ -172,7 +173,7 @@ def _healthcheck(ready: tuple[str, ...], deadline: float) -> Document:
 def _limits(resources: Resources) -> Document:
     cpus: Document = {} if resources.cpu is None else {"cpus": f"{resources.cpu:.3f}".rstrip("0").rstrip(".")}
     memory: Document = {} if resources.memory is None else {"memory": _bytes(resources.memory)}
-    return cpus | memory | {"pids": SERVER_PIDS}
+    return cpus | memory | {"pids": PIDS}
 
 
 def _logging() -> Document:

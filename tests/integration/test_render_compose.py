@@ -64,7 +64,7 @@ def test_compose_reads_the_very_values(tmp_path):
 
 def test_compose_reads_limits_and_times_as_meant(tmp_path):
     server = understood(service(), tmp_path)["services"]["server"]
-    assert server["deploy"]["resources"]["limits"] == {"cpus": 0.5, "memory": "100000001", "pids": 1024}
+    assert server["deploy"]["resources"]["limits"] == {"cpus": 0.5, "memory": "100000001", "pids": 4096}
     assert server["stop_grace_period"] == "2.5s"
     assert server["healthcheck"]["start_period"] == "15s"
     assert server["ports"] == [
