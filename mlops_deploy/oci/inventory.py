@@ -19,7 +19,7 @@ _LONGEST_NAME: Final = 255
 # The kernel takes 4,096 bytes; the rest is for the volume and the stage that deploy.sh copies into.
 _LONGEST_PATH: Final = 2048
 _MOST_ENTRIES: Final = 1_000_000
-_MOST_LINKS: Final = 8
+_MOST_LINKS: Final = 4
 _SHOWN: Final = 20
 
 
