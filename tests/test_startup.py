@@ -46,3 +46,21 @@ def test_the_list_of_heavy_modules_can_be_met() -> None:
     run = RUN.format(args=["docs", "port"], heavy=HEAVY)
     done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[-1] == "heavy yaml"
+
+
+def test_help_loads_no_command_at_all() -> None:
+    run = (
+        RUN.format(args=["--help"], heavy=HEAVY)
+        + "print(*sorted(name for name in sys.modules if 'mlops_deploy' in name))"
+    )
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1].split() == [
+        "mlops_deploy", "mlops_deploy.cli", "mlops_deploy.cli.main", "mlops_deploy.errors",
+    ]  # fmt: skip
+
+
+def test_a_mistyped_command_is_answered_with_the_one_that_was_meant() -> None:
+    argv = [sys.executable, "-m", "mlops_deploy", "build-modle"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "there is no command `build-modle`; did you mean `build-model`?" in done.stderr

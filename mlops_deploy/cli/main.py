@@ -3,56 +3,76 @@
 import os
 import signal
 import sys
+from importlib import import_module
 from types import FrameType
-from typing import ClassVar, NoReturn
+from typing import Final, NoReturn
 
 import click
 
 from mlops_deploy import __version__
-from mlops_deploy.cli.build_model import build_model
-from mlops_deploy.cli.build_server import build_server
-from mlops_deploy.cli.check import check
-from mlops_deploy.cli.docs import docs
-from mlops_deploy.cli.inspect import inspect
-from mlops_deploy.cli.render import render
-from mlops_deploy.cli.serve import serve
-from mlops_deploy.cli.verify import verify
 from mlops_deploy.errors import DeployError, InterruptedByUserError
 
+SECTIONS: Final = {
+    "Build": {
+        "build-model": "Build the carrier image of a model.",
+        "build-server": "Build the prediction server image; it knows no model.",
+    },
+    "Run": {
+        "serve": "Serve one model on this machine, without a container engine.",
+        "render": "Write the one file that docker compose up --wait runs.",
+    },
+    "Look": {
+        "inspect": "Show a carrier: model, files, layers, platforms, labels.",
+        "verify": "Verify a carrier: recompute every digest, size and file hash; list all mismatches (exit code 12).",
+        "check": "Check the configuration and show every mistake in it.",
+        "docs": "Describe every key of mlops.yml, or those of SECTION.",
+    },
+}
+"""What works today, in the order of the work; each command is in the module of its name, loaded when it is called."""
 
-class GroupedCommands(click.Group):
-    """Lists commands in the order of the work, in groups; only what works today is registered."""
+COMMANDS: Final = {name: short for commands in SECTIONS.values() for name, short in commands.items()}
 
-    sections: ClassVar[dict[str, tuple[str, ...]]] = {
-        "Build": ("build-model", "build-server"),
-        "Run": ("serve", "render"),
-        "Look": ("inspect", "verify", "check", "docs"),
-    }
+
+class LazyCommands(click.Group):
+    """Shows help from the table alone, so that it stays quick however many commands there are."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Commands in reading order, not by alphabet."""
-        known = [name for names in self.sections.values() for name in names if name in self.commands]
-        return known + [name for name in self.commands if name not in known]
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+        """The command itself, from its module."""
+        if cmd_name not in COMMANDS:
+            return None
+        name = cmd_name.replace("-", "_")
+        command = getattr(import_module(f"mlops_deploy.cli.{name}"), name)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"mlops_deploy.cli.{name} has no command of its name")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, and with the command that was probably meant."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            ctx.fail(f"there is no command `{args[0][:80]}`" + (f"; did you mean `{near[0]}`?" if near else ""))
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
         """Write one help section per group."""
-        width = max(len(name) for name in self.commands)
-        limit = formatter.width - 6 - width
-        for section, names in self.sections.items():
-            rows = [(name, self.commands[name].get_short_help_str(limit)) for name in names if name in self.commands]
-            if rows:
-                with formatter.section(section):
-                    formatter.write_dl([(name.ljust(width), text) for name, text in rows])
+        width = max(len(name) for name in COMMANDS)
+        for section, commands in SECTIONS.items():
+            with formatter.section(section):
+                formatter.write_dl([(name.ljust(width), short) for name, short in commands.items()])
 
 
-@click.group(cls=GroupedCommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="mlops-deploy")
 def app() -> None:
     """From a model file to a served, switchable, observable endpoint."""
-
-
-for command in (build_model, build_server, check, docs, inspect, render, serve, verify):
-    app.add_command(command)
 
 
 def main() -> NoReturn:
