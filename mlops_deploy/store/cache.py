@@ -26,6 +26,9 @@ create table if not exists layer (content text primary key, digest text) without
 """
 
 
+_FILES: Final = "select source, stamp, sha256 from file"
+
+
 class DigestCache:
     """Digests by file identity and by layer content. `path` is a file; where it cannot be written nothing is kept."""
 
@@ -35,7 +38,7 @@ class DigestCache:
     def known(self, files: Sequence[SourceFile]) -> dict[str, str]:
         """The sha256 of those files, by their path in the model, whose stamp is the one that was kept."""
         with self._forgiving(), self._reading() as database:
-            kept = {source: (stamp, found) for source, stamp, found in database.execute("select * from file")}
+            kept = {source: (stamp, found) for source, stamp, found in database.execute(_FILES)}
             wanted = ((file.path, kept.get(os.fsencode(file.source)), _stamp(file)) for file in files)
             return {path: row[1] for path, row, stamp in wanted if row is not None and row[0] == stamp}
         return {}

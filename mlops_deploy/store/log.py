@@ -45,7 +45,7 @@ def read(path: Path) -> Iterator[Built]:
     for number, line in enumerate(lines, 1):
         try:
             yield _entry(json.loads(line))
-        except (ValueError, KeyError, TypeError, DeployError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, DeployError) as error:
             raise DeployError(
                 f"line {number} of the store's log `{path}` cannot be read",
                 hint="restore the file, or remove the line: the next build of that model writes it again",
@@ -53,7 +53,7 @@ def read(path: Path) -> Iterator[Built]:
 
 
 def _entry(fields: dict[str, Any]) -> Built:
-    """Raise `ValueError`, `KeyError`, `TypeError` or `DeployError` for anything but a build."""
+    """Raise one of the errors that `read` names for anything but a build."""
     ContentId(fields["content_id"])
     Digest.parse(fields["digest"])
     tags = tuple(str(ImageRef.parse(tag)) for tag in fields["tags"])

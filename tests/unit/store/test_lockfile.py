@@ -1,0 +1,41 @@
+import json
+
+import pytest
+
+from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.oci.types import Platform
+from mlops_deploy.store.lockfile import pin_shells, pinned_shells
+from tests.fakes.carriers import ARM64, fake_shell
+
+
+def test_what_was_pinned_is_read(tmp_path):
+    shells = [fake_shell(tmp_path), fake_shell(tmp_path, ARM64)]
+    pin_shells(tmp_path / "mlops.lock", shells)
+    assert pinned_shells(tmp_path / "mlops.lock") == {
+        Platform("linux", "amd64"): shells[0].digest,
+        Platform("linux", "arm64"): shells[1].digest,
+    }
+    assert json.loads((tmp_path / "mlops.lock").read_bytes())
+
+
+def test_no_lock_pins_nothing(tmp_path):
+    assert pinned_shells(tmp_path / "mlops.lock") == {}
+
+
+def test_an_unchanged_lock_is_not_written(tmp_path):
+    path = tmp_path / "mlops.lock"
+    pin_shells(path, [fake_shell(tmp_path)])
+    before = path.stat()
+    pin_shells(path, [fake_shell(tmp_path)])
+    assert path.stat() == before
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"", b"x", b"[]", b"5", b"{}", b'{"shells": 5}', b'{"shells": {"linux/amd64": {"digest": "x"}}}', b"\xff"],
+)
+def test_garbage_is_refused_with_a_way_out(tmp_path, garbage):
+    (tmp_path / "mlops.lock").write_bytes(garbage)
+    with pytest.raises(UnusableInputError, match="is not a lock file") as caught:
+        pinned_shells(tmp_path / "mlops.lock")
+    assert caught.value.hint
