@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -113,12 +113,11 @@ class LocalProcess:
 
     def _read(self, on_line: LineSink) -> None:
         sink: LineSink | None = on_line
-        for raw in self._process.stdout or ():
-            line = raw.decode(errors="replace").rstrip("\r\n")
-            self._lines.append(line)
+        for line in _lines(self._process.stdout):
+            self._lines.append(line.rstrip("\r\n"))
             try:
                 if sink is not None:
-                    sink(line)
+                    sink(self._lines[-1])
             except OSError:
                 sink = None  # nobody listens any more; a pipe that is not emptied would stop the program
 
@@ -150,13 +149,17 @@ def _feed(pipe: IO[bytes], blocks: Iterable[bytes | memoryview]) -> None:
 
 
 def _collect(pipe: IO[bytes] | None, into: list[str], on_line: LineSink | None) -> None:
-    if pipe is None:
-        return
-    for raw in pipe:
-        line = raw.decode(errors="replace")
+    for line in _lines(pipe):
         into.append(line)
         if on_line is not None:
             on_line(line.rstrip("\r\n"))
+
+
+def _lines(pipe: IO[bytes] | None) -> Iterator[str]:
+    if pipe is not None:
+        with pipe:
+            for raw in pipe:
+                yield raw.decode(errors="replace")
 
 
 def _end_group(process: subprocess.Popen[bytes], grace: float = 5) -> None:

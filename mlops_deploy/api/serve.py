@@ -1,5 +1,6 @@
 """One model on this machine, without a container engine: the same server, the same readiness, an end at Ctrl-C."""
 
+import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -83,6 +84,7 @@ def environment(served: Served, preset: Preset, programs: Path, inherited: Mappi
         "GRPC_PORT": "0",
         "PATH": f"{programs}:{inherited.get('PATH', '/usr/bin:/bin')}",
         "PYTHONPATH": str(IMAGES / (preset.build or "")),
+        "PYTHONPYCACHEPREFIX": str(programs.parent / "pycache"),
         "PYTHONUNBUFFERED": "1",
     }
     if served.hook:
@@ -129,16 +131,14 @@ class Serving:
 
     def _watch(self, process: Running) -> None:
         if code := process.wait(None):
-            raise DeployError(f"the server ended with exit code {code}", detail=process.last_lines)
+            raise DeployError(f"the server ended by itself: {_how(code)}", detail=process.last_lines)
 
     def _await_ready(self, process: Running) -> str:
         until = time.monotonic() + self.served.deadline
         verdict, times = "", 0
         while (left := until - time.monotonic()) > 0:
             if (code := process.wait(min(_PAUSE, left))) is not None:
-                raise NeverReadyError(
-                    f"the server ended with exit code {code} before it was ready", detail=process.last_lines
-                )
+                raise NeverReadyError(f"the server ended before it was ready: {_how(code)}", detail=process.last_lines)
             ready, said = self._check(left)
             if ready:
                 return said
@@ -159,6 +159,10 @@ class Serving:
         except UnreachableError:
             return False, "the check did not end"
         return done.code == 0, (done.out or done.err).strip()
+
+
+def _how(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
 
 
 def _hint(verdict: str) -> str:

@@ -7,14 +7,15 @@ import shutil
 import sys
 import sysconfig
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from mlops_deploy.api.turn import taking_turns
 from mlops_deploy.errors import DeployError, UnreachableError
+from mlops_deploy.oci.partial import reporting
 from mlops_deploy.ports import Launcher, Story
 from mlops_deploy.spec.refs import SHORT
 
@@ -23,7 +24,7 @@ DEADLINE: Final = 1800.0
 
 _COMPLETE: Final = "complete"
 _LARGE: Final = re.compile(r"\s*(?:Downloading|Using cached) \S*?([^/\s]+?)-\S+ \(([0-9.]+ [MG]B)\)")
-_SHOWN: Final = 8
+_RETRY: Final = "Retrying (Retry("  # what pip says of an index that does not answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,10 @@ def find_or_make(packages: Packages, cache: Path, environ: Mapping[str, str], la
     """
     folder = cache / _key(packages)
     if not _complete(folder):
-        with taking_turns(cache / f".{folder.name}.lock", story, "making the server environment", deadline=DEADLINE):
+        with (
+            reporting(f"`{cache}`"),
+            taking_turns(cache / f".{folder.name}.lock", story, "making the server environment", deadline=DEADLINE),
+        ):
             if not _complete(folder):
                 _make_or_leave_nothing(folder, packages, environ, launcher, story)
     return folder / "bin"
@@ -107,8 +111,22 @@ class _Tool:
         if code is None:
             raise UnreachableError(f"the server environment was not made within {DEADLINE:g} s", hint=hint)
         if code != 0:
-            raise DeployError("the server environment cannot be made", detail=process.last_lines[-_SHOWN:], hint=hint)
+            self._fail(process.last_lines, hint)
+
+    def _fail(self, lines: Sequence[str], hint: str) -> NoReturn:
+        if any(_RETRY in line for line in lines):
+            raise UnreachableError("the package index does not answer, and the server needs its packages", hint=hint)
+        raise DeployError("the server environment cannot be made", detail=tuple(_causes(lines)), hint=hint)
 
     def _tell(self, line: str) -> None:
         if large := _LARGE.match(line):
             self.story.say(f"  {large[1]}: {large[2]}")
+        elif _RETRY in line:
+            self.story.say(line.strip())
+
+
+def _causes(lines: Sequence[str]) -> Iterator[str]:
+    """From the first line that says `ERROR`, where there is one."""
+    told = [line for line in lines if line.strip()]
+    begun = next((number for number, line in enumerate(told) if line.startswith("ERROR")), 0)
+    yield from told[begun:]
