@@ -83,7 +83,7 @@ def take_inventory(path: Path) -> Inventory:
         survey.walk()
     else:
         # A link to a file gives the name: caches of models call the file itself by its digest.
-        survey.file(path.absolute().name, str(root), found)
+        survey.file(_utf8(path.absolute().name), str(root), found)
     if survey.problems:
         raise _refusal(path, survey.problems)
     if not any(file.size for file in survey.files):
@@ -158,7 +158,7 @@ class _Survey:
     def _entry(self, entry: os.DirEntry[str], folder: _Folder) -> _Folder | None:
         """Note a file or a problem; return a folder that has to be walked."""
         self._seen += 1
-        path = f"{folder.path}{entry.name}"
+        path = f"{folder.path}{_utf8(entry.name)}"
         if path == OWN_FOLDER or self._seen > _MOST_ENTRIES:
             return None
         try:
@@ -198,6 +198,11 @@ class _Survey:
 
 class _LeavesFolderError(Exception):
     """A link whose target is outside of the model."""
+
+
+def _utf8(name: str) -> str:
+    """The name as its bytes say, whatever the locale makes of them: the same model has the same digest anywhere."""
+    return os.fsencode(name).decode(errors="surrogateescape")
 
 
 def _kind(mode: int) -> str:
