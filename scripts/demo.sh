@@ -44,7 +44,7 @@ prepare_engine() {
   local tools=()
   if is_debian_12 && [ "$(id -u)" = 0 ]; then tools=(--build-tools); fi
   if ! answers; then
-    say 'no Docker Engine answers: as root on Debian 12 one is installed, for which the trixie suite is added to apt, and started'
+    say 'no Docker Engine answers: setting one up (only as root on Debian 12, from its trixie suite, which is added to apt)'
     [ "${KEEP_ENGINE:-0}" != 0 ] || ENGINE=ours
   fi
   scripts/engine.sh "${tools[@]}" || { ENGINE=none; return 1; }

@@ -1,4 +1,4 @@
-"""The commands of the examples' READMEs, run as they stand there, with names and a port that are the tests' own."""
+"""The commands of the READMEs, run as they stand there, with names and a port that are the tests' own."""
 
 import json
 import os
@@ -69,12 +69,13 @@ def _prepared() -> None:
 
 @pytest.fixture
 def examples(tmp_path: Path, _prepared: None) -> Iterator[Path]:
+    shutil.copy(ROOT / "README.md", tmp_path)
     copy = tmp_path / "examples"
     made = shutil.ignore_patterns(".mlops", "mlops.lock", "model.joblib", "__pycache__")
     shutil.copytree(ROOT / "examples", copy, ignore=made)
     (copy / "digits" / "compose.yml").unlink(missing_ok=True)
     port = free_port()
-    for path in [*copy.glob("**/*.md"), *copy.glob("**/*.yml")]:
+    for path in [*tmp_path.glob("**/*.md"), *copy.glob("**/*.yml")]:
         path.write_text(renamed(path.read_text(encoding="utf-8"), port), encoding="utf-8")
     yield copy
     for project in ("digits", "multi-model"):
@@ -110,6 +111,16 @@ def test_digits_from_training_to_a_prediction(examples: Path) -> None:
     assert digits == [3]
     assert f"content {version}" in built.stderr
     example.run(stop)
+    assert [left(kind, "digits") for kind in ("container", "volume", "network")] == ["", "", ""]
+
+
+def test_the_tour_of_the_readme(examples: Path) -> None:
+    [tour] = [block for block in Example(examples.parent).blocks if "cd examples/digits" in block]
+    done = Example(examples.parent).run(tour)
+    [prediction] = [line for line in done.stdout.splitlines() if line.startswith('{"model_name"')]
+    digits, version = answer(prediction)
+    assert digits == [3]
+    assert re.search(rf"verifies: 1 file, content {version}", done.stdout)
     assert [left(kind, "digits") for kind in ("container", "volume", "network")] == ["", "", ""]
 
 

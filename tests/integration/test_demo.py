@@ -1,0 +1,125 @@
+"""`make demo`: a prediction with an engine and without one, and nothing left of it, also when it is interrupted."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NOWHERE = "tcp://127.0.0.1:9"
+PROJECT = "digits-demo"
+
+
+def environment(**changes: str) -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": path} | changes
+
+
+def demo(**changes: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [ROOT / "scripts" / "demo.sh"],
+        env=environment(**changes),
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
+    )
+
+
+def in_engine() -> tuple[str, ...]:
+    """Every container, volume and network there is, but those of tests that run at the same time."""
+    listed = []
+    for kind in ("container", "volume", "network"):
+        command = ["docker", kind, "ls", *(["--all"] if kind == "container" else [])]
+        command += ["--quiet", "--filter", f"label=com.docker.compose.project={PROJECT}"]
+        listed.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return tuple(listed)
+
+
+@pytest.fixture
+def _nothing_there() -> Iterator[None]:
+    assert in_engine() == ("", "", ""), f"another demo is there: docker compose -p {PROJECT} down --volumes"
+    yield
+    subprocess.run(["docker", "compose", "-p", PROJECT, "down", "--volumes"], capture_output=True, check=False)
+
+
+def first_prediction(output: str) -> float:
+    found = re.search(r"first prediction after ([0-9.]+) s", output)
+    assert found, output
+    return float(found[1])
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("_nothing_there")
+def test_with_an_engine_twice_the_second_time_within_20_seconds() -> None:
+    for done in (demo(), again := demo()):
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert re.search(r"digits@[0-9a-f]{12} answers: 3", done.stdout)
+    assert first_prediction(again.stdout) < 20
+    assert in_engine() == ("", "", "")
+    assert subprocess.run(["docker", "version"], capture_output=True, check=False).returncode == 0
+
+
+def test_without_an_engine_it_serves_and_says_what_it_left_out() -> None:
+    done = demo(DOCKER_HOST=NOWHERE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"digits@[0-9a-f]{12} answers: 3", done.stdout)
+    assert "Left out, because no Docker Engine could be had" in done.stdout
+    port = re.search(r"localhost:(\d+)", done.stdout)
+    assert first_prediction(done.stdout) > 0
+    assert port
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("_nothing_there")
+def test_an_interrupt_removes_what_was_started() -> None:
+    with subprocess.Popen(
+        [ROOT / "scripts" / "demo.sh"],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if line.startswith("$ docker compose"):
+                break
+        time.sleep(2)
+        os.killpg(running.pid, signal.SIGINT)
+        rest = running.stdout.read()
+    assert running.returncode == 130, rest
+    assert "removing the containers" in rest
+    assert in_engine() == ("", "", "")
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("_nothing_there")
+def test_containers_of_that_name_that_are_there_are_not_touched() -> None:
+    label = f"com.docker.compose.project={PROJECT}"
+    command = [
+        "docker",
+        "run",
+        "--detach",
+        "--rm",
+        "--label",
+        label,
+        "--network=none",
+        "mlops-base:bookworm",
+        "sleep",
+        "600",
+    ]
+    container = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    try:
+        refused = demo()
+        assert refused.returncode == 1
+        assert f"docker compose -p {PROJECT} down --volumes" in refused.stderr
+        assert in_engine()[0].strip() == container[:12]
+    finally:
+        subprocess.run(["docker", "rm", "--force", container], capture_output=True, check=True)
