@@ -68,10 +68,10 @@ MODEL_NAME: Final[Field[str | None]] = Field(
 MODEL_REQUIRES: Final[Field[tuple[str, ...]]] = Field(
     "requires",
     ListOf(Text("a requirement such as `scikit-learn==1.7.2`", _REQUIREMENT, limit=200)),
-    doc="Python packages that the model needs in its server; read from the model file where its format says so.",
+    doc="Python packages that the model needs in its server, recorded in the carrier.",
     default=(),
     example="[scikit-learn==1.7.2]",
-    shown="what the model file says",
+    shown="none",
 )
 MODEL_LICENCE: Final[Field[str | None]] = Field(
     "licence",
@@ -184,10 +184,10 @@ RESOURCES: Final[Field[Values]] = Field("resources", _RESOURCES_TABLE, doc=_RESO
 USER: Final[Field[str | None]] = Field(
     "user",
     Text("`UID` or `UID:GID` in digits", r"[0-9]{1,9}(:[0-9]{1,9})?", written=True),
-    doc="User, and group, that bootstrap and server run as.",
+    doc="User, and group, that the server runs as. The bootstrap runs as the owner of a new volume.",
     default=None,
     example="65532:65532",
-    shown="65532, where the volume allows",
+    shown="the preset's, 65532",
 )
 
 GOLDEN: Final = Field(
