@@ -74,8 +74,6 @@ def listing(volume: Path) -> str:
 def _checked(choice: Choice, expected: str | None) -> Choice:
     if not _NAME.fullmatch(choice.name):
         raise ChoiceError(f"`{choice.name}` cannot name a model: lower-case letters, digits, `.`, `_`, `-`")
-    if not _ID.fullmatch(choice.id):
-        raise ChoiceError(f"`{choice.path}` is not named by a content id (64 hex digits): it was not put there whole")
     if expected and expected != choice.id:
         raise ChoiceError(f"`MODEL_ID` is `{expected}`, but `{choice.path}` holds `{choice.id}`")
     return choice
@@ -116,6 +114,8 @@ def _folder(path: Path, what: str, volume: Path) -> Path:
         raise ChoiceError(f"{what} cannot be used: {error.strerror}\n{listing(volume)}") from error
     if not folder.is_dir():
         raise ChoiceError(f"{what} is not a folder")
+    if not _ID.fullmatch(folder.name):
+        raise ChoiceError(f"{what} is not named by a content id (64 hex digits): no model was put there whole")
     return folder
 
 
@@ -128,7 +128,7 @@ def _links(volume: Path) -> Iterator[tuple[str, Path]]:
     contents = (volume / "v").resolve()
     for entry in _entries(volume):
         target = entry.resolve()
-        if entry.is_symlink() and target.parent == contents and target.is_dir():
+        if entry.is_symlink() and target.parent == contents and _ID.fullmatch(target.name) and target.is_dir():
             yield entry.name, target
 
 

@@ -1,5 +1,7 @@
 """Between the wire and numpy: requests are read strictly, so that what a client got wrong is told to the client."""
 
+import io
+import struct
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +11,7 @@ import orjson
 import pandas as pd
 from kserve import InferInput, InferOutput, InferRequest, InferResponse
 from kserve.errors import InvalidInput
-from kserve.protocol.infer_type import RequestedOutput
+from kserve.protocol.infer_type import RequestedOutput, deserialize_bytes_tensor
 from kserve.utils.numpy_codec import from_np_dtype, to_np_dtype
 
 BINARY_HEADER = "inference-header-content-length"
@@ -19,33 +21,34 @@ _NUMERIC = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}
 
 def read_request(body: bytes, headers: Mapping[str, str], model: str) -> InferRequest:
     """Decode an infer request, JSON or with the binary tensor extension; raise `InvalidInput` for what is wrong."""
-    length = headers.get(BINARY_HEADER)
-    if length is not None:
-        return _read_binary(body, length, model)
+    head, tensors = _split(body, headers.get(BINARY_HEADER))
     try:
-        message = orjson.loads(body)
+        message = orjson.loads(head)
     except orjson.JSONDecodeError as error:
         raise InvalidInput(f"the body is not JSON: {error}") from error
     if not isinstance(message, dict) or not isinstance(message.get("inputs"), list) or not message["inputs"]:
         raise InvalidInput("expected a JSON object with a list `inputs` of at least one tensor")
     _expect(message, "id", str)
     _expect(message, "parameters", dict)
+    inputs = [_read_input(tensor, tensors) for tensor in message["inputs"]]
+    if tensors.read():
+        raise InvalidInput("the body has more bytes than its tensors")
     return InferRequest(
         model_name=model,
-        infer_inputs=[_read_input(tensor) for tensor in message["inputs"]],
+        infer_inputs=inputs,
         request_id=message.get("id"),
         parameters=message.get("parameters") or {},
         request_outputs=_read_outputs(message),
     )
 
 
-def _read_binary(body: bytes, length: str, model: str) -> InferRequest:
-    try:
-        return InferRequest.from_bytes(body, int(length), model)
-    except InvalidInput:
-        raise
-    except Exception as error:
-        raise InvalidInput(f"the request is not a binary infer request: {error}") from error
+def _split(body: bytes, length: str | None) -> tuple[bytes, io.BytesIO]:
+    """The JSON part of a body, and the bytes of binary tensors after it."""
+    if length is None:
+        return body, io.BytesIO()
+    if not length.isdecimal() or int(length) > len(body):
+        raise InvalidInput(f"`{BINARY_HEADER}` is not the length of the body's JSON part")
+    return body[: int(length)], io.BytesIO(body[int(length) :])
 
 
 def _expect(message: Mapping[str, Any], key: str, kind: type) -> None:
@@ -66,32 +69,49 @@ def _has_name(output: object) -> bool:
     return isinstance(output, dict) and isinstance(output.get("name"), str)
 
 
-def _read_input(tensor: object) -> InferInput:
+def _read_input(tensor: object, tensors: io.BytesIO) -> InferInput:
     if not isinstance(tensor, dict):
         raise InvalidInput("each input must be a JSON object")
-    name, shape, datatype, data = (tensor.get(key) for key in ("name", "shape", "datatype", "data"))
-    if not isinstance(name, str) or not isinstance(datatype, str) or not isinstance(data, list):
-        raise InvalidInput("each input needs a `name` and a `datatype` (strings), a `shape` and `data` (lists)")
+    name, shape, datatype = (tensor.get(key) for key in ("name", "shape", "datatype"))
+    if not isinstance(name, str) or not isinstance(datatype, str):
+        raise InvalidInput("each input needs a `name` and a `datatype`")
     if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
         raise InvalidInput(f"the `shape` of input `{name}` must be a list of sizes")
     _expect(tensor, "parameters", dict)
-    array = _array(name, datatype, data)
+    parameters = tensor.get("parameters") or {}
+    array = _array(name, datatype, tensor.get("data"), parameters.get("binary_data_size"), tensors)
     if array.size != np.prod(shape, dtype=object):
         raise InvalidInput(f"input `{name}` has {array.size} values, its shape {shape} asks for another number")
-    return InferInput(name, shape, datatype, data=array.reshape(shape), parameters=tensor.get("parameters") or {})
+    return InferInput(name, shape, datatype, data=array.reshape(shape), parameters=parameters)
 
 
-def _array(name: str, datatype: str, data: list[Any]) -> np.ndarray:
+def _array(name: str, datatype: str, data: object, size: object, tensors: io.BytesIO) -> np.ndarray:
     dtype = to_np_dtype(datatype)
-    if dtype is None or datatype == "FP16":
-        raise InvalidInput(f"input `{name}`: datatype `{datatype}` is not one that JSON data can have")
+    if dtype is None or (datatype == "FP16" and size is None):
+        raise InvalidInput(f"input `{name}`: `{datatype}` is not a datatype of such data")
     try:
-        array = np.array(data, dtype=dtype)
-        given = array if datatype == "BYTES" else np.asarray(data)
-    except (ValueError, TypeError, OverflowError) as error:
+        array = _binary(datatype, size, tensors) if data is None else _plain_data(datatype, data)
+    except (ValueError, TypeError, OverflowError, struct.error) as error:
         raise InvalidInput(f"the data of input `{name}` is not {datatype}: {error}") from error
+    return array
+
+
+def _binary(datatype: str, size: object, tensors: io.BytesIO) -> np.ndarray:
+    if type(size) is not int or size < 0:
+        raise ValueError("there is neither `data` nor a `binary_data_size`")
+    raw = tensors.read(size)
+    if len(raw) != size:
+        raise ValueError(f"the body ends {size - len(raw)} bytes early")
+    return deserialize_bytes_tensor(raw) if datatype == "BYTES" else np.frombuffer(raw, to_np_dtype(datatype))
+
+
+def _plain_data(datatype: str, data: object) -> np.ndarray:
+    if not isinstance(data, list):
+        raise TypeError("`data` must be a list")
+    array = np.array(data, dtype=to_np_dtype(datatype))
+    given = array if datatype == "BYTES" else np.asarray(data)
     if array.size and not _fits(given, array.dtype.kind):
-        raise InvalidInput(f"the data of input `{name}` is not {datatype}")
+        raise ValueError("values of another kind")
     return array
 
 
