@@ -7,10 +7,9 @@ order; a block's memory is used again when all of them are done with it, so memo
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from hashlib import sha256
 from queue import SimpleQueue
-from threading import Thread
+from threading import Condition, Thread
 from types import TracebackType
 from typing import Final, Protocol, Self
 
@@ -46,58 +45,92 @@ class LayerSink(Protocol):
         ...
 
 
-class _Block:
-    __slots__ = ("memory", "pending", "used")
+class _Tally:
+    """How many calls on its behalf are still to be made."""
+
+    __slots__ = ("pending",)
 
     def __init__(self) -> None:
+        self.pending = 0
+
+
+class _Block(_Tally):
+    """Memory that is used again when all calls that were given it have been made."""
+
+    __slots__ = ("memory", "used")
+
+    def __init__(self) -> None:
+        super().__init__()
         self.memory = memoryview(bytearray(BLOCK))
-        self.pending: list[Future[None]] = []
         self.used = 0
 
-    def settle(self) -> None:
-        """Wait until nobody needs the bytes; raise what a consumer raised."""
-        for future in self.pending:
-            future.result()
-        self.pending.clear()
-        self.used = 0
+
+class _Outcome:
+    """What the lanes of a stream have in common: the first failure of any of them ends every wait."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._failure: BaseException | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self._failure is not None
+
+    def expect(self, tally: _Tally) -> None:
+        with self._changed:
+            tally.pending += 1
+
+    def settle(self, tally: _Tally) -> None:
+        """Wait until nothing is pending; raise what any call has raised."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._failure or not tally.pending)
+        if self._failure:
+            raise self._failure
+
+    def done(self, tally: _Tally) -> None:
+        with self._changed:
+            tally.pending -= 1
+            if not tally.pending:
+                self._changed.notify_all()
+
+    def fail(self, failure: BaseException) -> None:
+        with self._changed:
+            self._failure = self._failure or failure
+            self._changed.notify_all()
 
 
 class _Lane:
-    """One consumer: its calls happen in order, on a thread of its own; after a failure all of them fail with it."""
+    """One consumer: its calls happen in order, on a thread of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, outcome: _Outcome) -> None:
+        self._outcome = outcome
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
-        self._failure: BaseException | None = None
         # A consumer may hang (a pipe that nobody reads); the program must be able to end all the same.
         self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def call(self, deed: Callable[..., None], *arguments: object) -> "Future[None]":
-        done: Future[None] = Future()
-        self._calls.put((done, deed, arguments))
-        return done
+    def call(self, tally: _Tally, deed: Callable[..., None], *arguments: object) -> None:
+        self._outcome.expect(tally)
+        self._calls.put((tally, deed, arguments))
 
-    def close(self, failure: BaseException | None) -> None:
-        """End the thread; with a `failure`, what has not begun is dropped, and a call that hangs is left behind."""
-        self._failure = self._failure or failure
+    def close(self) -> None:
+        """End the thread; after a failure a call that hangs is left behind."""
         self._calls.put(None)
-        self._thread.join(_PATIENCE if failure else None)
+        self._thread.join(_PATIENCE if self._outcome.failed else None)
 
     def _run(self) -> None:
         while call := self._calls.get():
-            done, deed, arguments = call
-            if self._failure is None:
-                try:
-                    deed(*arguments)
-                except BaseException as error:  # noqa: BLE001 - raised again where the result is waited for
-                    self._failure = error
-            if self._failure is None:
-                done.set_result(None)
-            else:
-                done.set_exception(self._failure)
+            tally, deed, arguments = call
+            if self._outcome.failed:
+                continue
+            try:
+                deed(*arguments)
+            except BaseException as error:  # noqa: BLE001 - raised again in the thread that reads
+                self._outcome.fail(error)
+            self._outcome.done(tally)
 
 
-_Call = tuple[Future[None], Callable[..., None], tuple[object, ...]]
+_Call = tuple[_Tally, Callable[..., None], tuple[object, ...]]
 
 
 class ModelStream:
@@ -110,17 +143,20 @@ class ModelStream:
         self._on_read = on_read
         self._blocks = deque(_Block() for _ in range(_BLOCKS))
         self._lanes: dict[int, _Lane] = {}
-        self._layer_lane = _Lane()
-        self._file_lane = _Lane()
-        self._ends: list[Future[None]] = []
+        self._outcome = _Outcome()
+        self._layer_lane = _Lane(self._outcome)
+        self._file_lane = _Lane(self._outcome)
+        self._frame = _Tally()
         self._unreported = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error:
+            self._outcome.fail(error)
         for lane in (self._layer_lane, self._file_lane, *self._lanes.values()):
-            lane.close(error)
+            lane.close()
 
     def layer(self, plan: LayerPlan, sinks: Sequence[LayerSink]) -> tuple[Descriptor, dict[str, str]]:
         """Stream one layer to `sinks`; return its descriptor and the sha256 of each model file in it.
@@ -131,21 +167,19 @@ class ModelStream:
         digest = sha256()
         lanes = [(self._lane_of(sink), sink) for sink in sinks]
         for lane, sink in lanes:
-            self._ends.append(lane.call(sink.begin, size))
+            lane.call(self._frame, sink.begin, size)
         consumers = [(self._layer_lane, digest.update), *((lane, sink.write) for lane, sink in lanes)]
         hashes = self._entries(plan.entries, consumers)
         self._flush(consumers)
         self._settle()
         found = Digest(digest.hexdigest())
         for lane, sink in lanes:
-            self._ends.append(lane.call(sink.end, found))
+            lane.call(self._frame, sink.end, found)
         return Descriptor(media_type=LAYER, digest=found, size=size), {path: end() for path, end in hashes.items()}
 
     def finish(self) -> None:
         """Wait for the last `end` of every sink; raise what one of them raised."""
-        for future in self._ends:
-            future.result()
-        self._ends.clear()
+        self._outcome.settle(self._frame)
 
     def _entries(self, entries: Sequence[Entry], consumers: "Consumers") -> dict[str, Hash]:
         hashes: dict[str, Hash] = {}
@@ -176,7 +210,7 @@ class ModelStream:
                 if file.size <= _SMALL:
                     digest.update(room[:count])
                 else:
-                    block.pending.append(self._file_lane.call(digest.update, room[:count]))
+                    self._file_lane.call(block, digest.update, room[:count])
                 self._unreported += count
                 left -= count
             if Stamp.of(os.fstat(descriptor)) != file.stamp:
@@ -203,19 +237,21 @@ class ModelStream:
         block = self._blocks[0]
         if block.used:
             part = block.memory[: block.used]
-            block.pending.extend(lane.call(take, part) for lane, take in consumers)
+            for lane, take in consumers:
+                lane.call(block, take, part)
             self._blocks.rotate(-1)
-            self._blocks[0].settle()
+            self._outcome.settle(self._blocks[0])
+            self._blocks[0].used = 0
         self._on_read(self._unreported)
         self._unreported = 0
 
     def _settle(self) -> None:
         for block in self._blocks:
-            block.settle()
+            self._outcome.settle(block)
 
     def _lane_of(self, sink: LayerSink) -> _Lane:
         if id(sink) not in self._lanes:
-            self._lanes[id(sink)] = _Lane()
+            self._lanes[id(sink)] = _Lane(self._outcome)
         return self._lanes[id(sink)]
 
 
