@@ -65,14 +65,41 @@ prepare_training() {
   cp "$WORK/requirements.txt" "$VENV/installed.txt"
 }
 
-# A carrier needs a static busybox: the machine's, else the official image's.
+# A carrier needs a static busybox: this machine's, the official image's, or the one of a Debian package that is
+# unpacked without being installed.
 prepare_shell() {
-  local path container
-  for path in /bin /usr/bin /usr/local/bin; do if [ -x "$path/busybox" ]; then return; fi; done
-  container=$(docker create busybox:musl true) || die 'there is no static busybox here: install `busybox-static`'
+  local path
+  for path in /bin /usr/bin /usr/local/bin; do if is_static "$path/busybox"; then return; fi; done
+  SHELL_OPTION=(--shell "$PWD/.demo/busybox")
+  is_static .demo/busybox || shell_from_image || shell_from_package ||
+    die 'there is no static busybox here, and a carrier needs one: install `busybox-static`'
+}
+
+is_static() { [ -x "$1" ] && ! ldd "$1" >/dev/null 2>&1; }
+
+shell_from_image() {
+  local container
+  container=$(docker create busybox:musl true 2>/dev/null) || return 1
   docker cp --quiet "$container:/bin/busybox" .demo/busybox
   docker rm "$container" >/dev/null
-  SHELL_OPTION=(--shell "$PWD/.demo/busybox")
+}
+
+shell_from_package() (
+  command -v apt-get dpkg-deb >/dev/null || return 1
+  rm -rf .demo/package && mkdir -p .demo/package/lists/partial && cd .demo/package
+  {
+    apt-get -q download busybox-static ||
+      { apt-get -q -o Dir::State::lists="$PWD/lists" update && apt-get -q -o Dir::State::lists="$PWD/lists" download busybox-static; }
+    dpkg-deb --extract busybox-static_*.deb .
+  } >log 2>&1 || return 1
+  find . -path '*bin/busybox' -exec cp {} ../busybox \;
+)
+
+build_carrier() {
+  SHELL_OPTION=()
+  say 'the carrier: a small image with the model and the script that copies it'
+  prepare_shell
+  run mlops-deploy build-model -e demo "${SHELL_OPTION[@]}"
 }
 
 # A base image, from a registry or, where none can be reached, made on this machine.
@@ -83,12 +110,9 @@ prepare_base() {
 }
 
 start_in_docker() {
-  local SHELL_OPTION=()
   [ -z "$(docker ps --all --quiet --filter "label=com.docker.compose.project=$PROJECT")" ] ||
     die "\`$PROJECT\` is there already, by another demo or left by one that was killed: \`docker compose -p $PROJECT down --volumes\`"
-  say 'the carrier: a small image with the model and the script that copies it'
-  prepare_shell
-  run mlops-deploy build-model -e demo "${SHELL_OPTION[@]}"
+  build_carrier
   say 'the server image: knows no model, is built once (minutes the first time)'
   prepare_base
   run mlops-deploy build-server -e demo
@@ -100,9 +124,10 @@ start_in_docker() {
 }
 
 start_as_process() {
+  build_carrier
   say 'the server as a process of this machine: its environment is made once (minutes the first time)'
-  printf '$ mlops-deploy serve -e demo\n'
-  (cd "$WORK" && exec mlops-deploy serve -e demo >address) &
+  printf '$ mlops-deploy serve -e demo digits\n'
+  (cd "$WORK" && exec mlops-deploy serve -e demo digits >address) &
   SERVER=$!
   until [ -s "$WORK/address" ]; do # serve prints it once the golden request is answered
     kill -0 "$SERVER" 2>/dev/null || { SERVER=''; die 'the server ended; its own message is above'; }
@@ -154,7 +179,7 @@ if prepare_engine; then
 else
   start_as_process
   predict
-  go_on '  mlops-deploy serve
+  go_on '  mlops-deploy serve digits
   curl -d @request.json localhost:8080/v2/models/digits/infer'
-  printf '\nLeft out, because no Docker Engine could be had: building the images, and running them with Compose.\n'
+  printf '\nLeft out, because no Docker Engine could be had: building a server image, and running both images with Compose.\n'
 fi
