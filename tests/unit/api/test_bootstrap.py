@@ -187,3 +187,14 @@ def test_bytes_that_are_no_tar_are_refused(tmp_path):
         unpack(tmp_path / "layer", tmp_path / "root")
     with pytest.raises(ContentMismatchError, match="cannot be read"):
         unpack(tmp_path / "absent", tmp_path / "root")
+
+
+def test_a_layer_that_was_cut_off_is_refused(tmp_path):
+    layer = tmp_path / "layer.tar"
+    with tarfile.open(layer, "w") as tar:
+        info, data = member("models/w", data=b"w" * 100_000)
+        tar.addfile(info, data)
+    with layer.open("r+b") as file:
+        file.truncate(50_000)
+    with pytest.raises(ContentMismatchError):
+        unpack(layer, tmp_path / "root")
