@@ -30,7 +30,7 @@ main() {
     read_carrier
     refuse_links
     if found; then
-        point_link; say found
+        point_link; say found; tidy
     else
         prepare_volume
         claim
@@ -127,30 +127,36 @@ refuse_volume() {
 
 claim() {
     tries=0
-    while :; do
-        set -- "$versions/.$id".*
-        [ -e "$1" ] || set --
-        if [ $# -eq 0 ] || [ ! -p "$alive" ] || nobody_copies; then
-            [ ! -p "$alive" ] || exec 9<>"$alive"
-            last=0; for old; do [ "${old##*.}" -gt "$last" ] 2>/dev/null && last=${old##*.}; done
-            mine=$versions/.$id.$((last + 1))
-            if error=$(mkdir -m 700 "$mine" 2>&1); then break; fi
-            mine=''
-            exec 9>&-
-            case $error in
-                *exists*) ;;
-                *'No space'* | *quota*) die 74 "$error" ;;
-                *) refuse_volume "$error" ;;
-            esac
-        fi
+    until claimed; do
+        case $error in
+            '' | *exists*) ;;
+            *'No space'* | *quota*) die 74 "$error" ;;
+            *) refuse_volume "$error" ;;
+        esac
         found && return
         [ $((tries += 1)) -le 3600 ] || die 75 "another copy to \`$versions\` has not ended for an hour: look after it, then retry"
     done
-    [ ! -p "$alive" ] || for old; do discard "$old"; done
+}
+
+# Makes a claim, then removes what dead runs of any model have left; fails while another run copies this model.
+claimed() {
+    set -- "$versions"/.[0-9a-f]*.*
+    [ -e "$1" ] || [ -L "$1" ] || set --
+    error='' last=0
+    for old; do case $old in */".$id".*) [ "${old##*.}" -gt "$last" ] 2>/dev/null && last=${old##*.} ;; esac done
+    if [ $# -gt 0 ] && ! nobody_copies; then
+        [ "$last" -eq 0 ] || [ ! -p "$alive" ] || return 1
+        set --
+    fi
+    [ ! -p "$alive" ] || exec 9<>"$alive"
+    mine=$versions/.$id.$((last + 1))
+    error=$(mkdir -m 700 "$mine" 2>&1) || { mine=''; exec 9>&-; return 1; }
+    for old; do discard "$old" || :; done       # another run may have been faster
 }
 
 # Takes up to one second to say no.
 nobody_copies() {
+    [ -p "$alive" ] || return
     exec 8<>"$alive" 7<"$alive" 8>&-
     timeout 1 cat <&7 >/dev/null 2>&1 &
     children=$!
@@ -159,7 +165,13 @@ nobody_copies() {
 }
 
 # Renamed first: whoever might still use it fails instead of publishing what is left of it.
-discard() { mv -T "$1" "$mine/old" && rm -rf "$mine/old"; }
+discard() { mv -T "$1" "$mine/old" 2>/dev/null && rm -rf "$mine/old"; }
+
+# A run that was killed after it had published may have left a claim, with a replaced model in it.
+tidy() {
+    set -- "$versions"/.[0-9a-f]*.*
+    [ ! -d "$1" ] || [ ! -w "$versions" ] || [ ! -r "$alive" ] || [ ! -w "$alive" ] || claimed || :
+}
 
 make_room() {
     room || { [ ! -e "$home" ] || discard "$home"; room; } ||

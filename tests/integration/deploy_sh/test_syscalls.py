@@ -1,0 +1,58 @@
+"""The n-th system call of a kind fails, or kills its process, in every process of a run.
+
+`MLOPS_DEPLOY_FAULTS=all` injects every combination; without it a fixed sample is taken.
+"""
+
+import os
+import random
+import shutil
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.carrier_tree import FILES, Shell, Volume, contents, every_busybox, make_carrier
+
+CALLS = (
+    "open,openat", "read", "write", "sendfile", "close", "stat,newfstatat,statx", "fstat", "lstat,readlink", "getdents64",
+    "mkdir,mkdirat", "mknod,mknodat", "rename,renameat,renameat2", "unlink,unlinkat", "rmdir", "symlink,symlinkat",
+    "chmod,fchmodat", "fsync,fdatasync", "dup2,dup3", "fork,vfork,clone", "execve", "pipe,pipe2", "statfs",
+)  # fmt: skip
+ENDS = ("error=EIO", "error=ENOSPC", "error=EACCES", "signal=KILL")
+TURNS = (1, 2, 3, 5, 8, 13)
+FAULTS = list(product(CALLS, ENDS, TURNS))
+SAMPLE = 72
+
+
+def faults() -> list[tuple[str, str, int]]:
+    if os.environ.get("MLOPS_DEPLOY_FAULTS") == "all":
+        return FAULTS
+    return random.Random(1).sample(FAULTS, SAMPLE)
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="no strace is here to inject faults with")
+@every_busybox
+@pytest.mark.parametrize("part", range(4))
+def test_a_failing_system_call_never_leaves_a_wrong_model(shell: Shell, tmp_path: Path, part: int) -> None:
+    carrier = make_carrier(tmp_path / "image")
+    for number, (calls, end, turn) in enumerate(faults()[part::4]):
+        volume = Volume(path=tmp_path / f"volume-{number}", carrier=carrier)
+        if number % 3 == 0:  # a damaged model has to be replaced
+            shutil.copytree(carrier.root / "models", volume.home)
+            os.truncate(volume.home / "model.bin", 1000)
+        before = contents(volume.home)
+        known = ",".join(f"?{call}" for call in calls.split(","))
+        inject = f"inject={known}:{end}:when={turn}"
+        traced = replace(
+            shell, argv=("strace", "-f", "-qqq", "-o", os.devnull, "-e", inject, "-e", "signal=none", *shell.argv)
+        )
+        done = volume.run(traced)
+        found = contents(volume.home)
+        assert found in (None, before, FILES), f"half a model is seen: {inject}: {done}"
+        assert done.returncode != 0 or found == FILES, f"success without a model: {inject}: {done}"
+        healed = volume.run(shell)
+        assert healed.returncode == 0, f"not healed: {inject}: {healed}"
+        assert volume.is_whole()
+        assert volume.is_clean(), f"left behind: {inject}"
+        shutil.rmtree(volume.path)
