@@ -20,7 +20,7 @@ def command_reference() -> str:
     parts = ["# Commands\n"]
     for name in COMMANDS:
         command = loaded(name)
-        arguments = [f" [{one.human_readable_name}]" for one in command.params if isinstance(one, click.Argument)]
+        arguments = [argument_reference(one) for one in command.params if isinstance(one, click.Argument)]
         parts.append(f"\n## {name}\n\n`mlops-deploy {name}{''.join(arguments)}`\n\n{cleandoc(str(command.help))}\n\n")
         parts += [option_reference(one) for one in command.params if isinstance(one, click.Option)]
     return "".join(parts)
@@ -30,6 +30,11 @@ def loaded(name: str) -> click.Command:
     command = app.get_command(CONTEXT, name)
     assert command is not None
     return command
+
+
+def argument_reference(argument: click.Argument) -> str:
+    name = str(argument.name).upper()
+    return f" {argument.metavar or (name if argument.required else f'[{name}]')}"
 
 
 def option_reference(option: click.Option) -> str:
