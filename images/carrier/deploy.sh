@@ -174,14 +174,15 @@ tidy() {
 }
 
 make_room() {
+    needed=$((kib + 2047))                      # 1 MiB to spare, rounded up
     room || { [ ! -e "$home" ] || discard "$home"; room; } ||
-        die 74 "\`$volume\` has $((free / 1024)) MiB free, the model needs $((kib / 1024 + 1)): make room, then retry"
+        die 74 "\`$volume\` has $((free / 1024)) MiB free, the model needs $((needed / 1024)): make room, then retry"
 }
 
 room() {
     free=$(stat -f -c '%a %S' "$volume") || return
     free=$((${free% *} * ${free#* } / 1024))
-    [ "$free" -ge $((kib + 1024)) ]
+    [ "$free" -ge "$needed" ]
 }
 
 copy() {

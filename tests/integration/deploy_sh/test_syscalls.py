@@ -21,7 +21,8 @@ CALLS = (
 )  # fmt: skip
 ENDS = ("error=EIO", "error=ENOSPC", "error=EACCES", "signal=KILL")
 TURNS = (1, 2, 3, 5, 8, 13)
-FAULTS = list(product(CALLS, ENDS, TURNS))
+# A close that fails closes all the same, which an injected error does not.
+FAULTS = [(c, end, turn) for c, end, turn in product(CALLS, ENDS, TURNS) if c != "close" or end == "signal=KILL"]
 SAMPLE = 72
 
 
