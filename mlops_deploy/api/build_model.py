@@ -12,7 +12,7 @@ from mlops_deploy.oci.inventory import Inventory, take_inventory
 from mlops_deploy.oci.metadata import FileSum, Metadata, ModelCard, describe, metadata_layer
 from mlops_deploy.oci.packing import LayerPlan, plan_layers
 from mlops_deploy.oci.shell import Shell, shell_layer
-from mlops_deploy.oci.stream import LayerSink, ModelStream
+from mlops_deploy.oci.stream import ModelStream
 from mlops_deploy.oci.types import Descriptor, Platform
 from mlops_deploy.ports import Story
 from mlops_deploy.resources import IMAGES
@@ -97,8 +97,8 @@ class _Work:
             return None
         metadata = self._metadata()
         with ModelStream(self._count) as stream:
-            shells = {platform: stream.layer(plan, ())[0] for platform, plan in self._shells.items()}
-            last, _ = stream.layer(metadata_layer(metadata, self._script), ())
+            shells = self._shell_layers(stream, ())
+            last = _small_layer(stream, metadata_layer(metadata, self._script), ())
         return assemble(metadata, shells, layers, last)
 
     def stream(self, places: Sequence[Destination], seen_ns: int) -> Carrier:
@@ -108,13 +108,13 @@ class _Work:
             pairs = zip(self._plans, self._layers, strict=True)
             layers = [self._model_layer(stream, plan, known, places) for plan, known in pairs]
             metadata = self._metadata()
-            last, _ = stream.layer(metadata_layer(metadata, self._script), places)
+            last = _small_layer(stream, metadata_layer(metadata, self._script), places)
             stream.finish()
         self._cache.remember(self._inventory.files, zip(self._plans, layers, strict=True), self._sums, seen_ns)
         return assemble(metadata, shells, layers, last)
 
-    def _shell_layers(self, stream: ModelStream, places: Sequence[LayerSink]) -> dict[Platform, Descriptor]:
-        return {platform: stream.layer(plan, places)[0] for platform, plan in self._shells.items()}
+    def _shell_layers(self, stream: ModelStream, places: Sequence[Destination]) -> dict[Platform, Descriptor]:
+        return {platform: _small_layer(stream, plan, places) for platform, plan in self._shells.items()}
 
     def _model_layer(
         self, stream: ModelStream, plan: LayerPlan, known: Descriptor | None, places: Sequence[Destination]
@@ -139,3 +139,11 @@ class _Work:
     def _advance(self, count: int) -> None:
         self._done += count
         self._story.progress(self._build.card.name, self._done, self._inventory.size)
+
+
+def _small_layer(stream: ModelStream, plan: LayerPlan, places: Sequence[Destination]) -> Descriptor:
+    """Look first what a layer of texts will be: that costs nothing beside sending one that is there."""
+    known, _ = stream.layer(plan, ())
+    if wanting := [place for place in places if place.wants(known)]:
+        stream.layer(plan, wanting)
+    return known

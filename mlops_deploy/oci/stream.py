@@ -20,8 +20,10 @@ from mlops_deploy.oci.tar import TRAILER, Entry, Folder, Link, ModelFile, Text, 
 from mlops_deploy.oci.types import LAYER, Descriptor
 from mlops_deploy.spec.refs import Digest
 
-BLOCK: Final = 2**20
-_BLOCKS: Final = 6
+BLOCK: Final = 256 * 2**10
+"""Bytes: what two hashes and a writer take one after the other should still be in the processor's cache."""
+
+_BLOCKS: Final = 16
 _SMALL: Final = 64 * 2**10
 _PATIENCE: Final = 0.25
 """Seconds that a broken-off consumer gets to come back."""
