@@ -14,7 +14,7 @@ from mlops_deploy.errors import DeployError
 
 _PREFIX: Final = ".mlops-deploy-"
 _SUFFIX: Final = ".tmp"
-_WRITE_BACK: Final = 16 * 2**20
+_WRITE_BACK: Final = 64 * 2**20
 
 
 class PartialFile:

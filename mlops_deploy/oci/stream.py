@@ -1,7 +1,8 @@
-"""The one read of a model: blocks go to the layer's hash, the file's hash and every destination at the same time.
+"""The one read of a model: its bytes go to the layer's hash, the file's hash and every destination at the same time.
 
-Each consumer has a thread of its own (hashing and writing release the interpreter's lock) and gets the blocks in
-order; a block's memory is used again when all of them are done with it, so memory does not grow with the model.
+The layer is hashed where it is read; the file's hash and each destination have a thread of their own (hashing and
+writing release the interpreter's lock) and get the blocks in order. A block's memory is used again when all of them
+are done with it, so memory does not grow with the model.
 """
 
 import os
@@ -20,10 +21,9 @@ from mlops_deploy.oci.tar import TRAILER, Entry, Folder, Link, ModelFile, Text, 
 from mlops_deploy.oci.types import LAYER, Descriptor
 from mlops_deploy.spec.refs import Digest
 
-BLOCK: Final = 256 * 2**10
-"""Bytes: what two hashes and a writer take one after the other should still be in the processor's cache."""
-
-_BLOCKS: Final = 16
+BLOCK: Final = 2**20
+_BLOCKS: Final = 6
+_PIECE: Final = 256 * 2**10
 _SMALL: Final = 64 * 2**10
 _PATIENCE: Final = 0.25
 """Seconds that a broken-off consumer gets to come back."""
@@ -146,8 +146,9 @@ class ModelStream:
         self._blocks = deque(_Block() for _ in range(_BLOCKS))
         self._lanes: dict[int, _Lane] = {}
         self._outcome = _Outcome()
-        self._layer_lane = _Lane(self._outcome)
         self._file_lane = _Lane(self._outcome)
+        self._targets: Sequence[tuple[_Lane, LayerSink]] = ()
+        self._digest = sha256()
         self._frame = _Tally()
         self._unreported = 0
 
@@ -157,7 +158,7 @@ class ModelStream:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if error:
             self._outcome.fail(error)
-        for lane in (self._layer_lane, self._file_lane, *self._lanes.values()):
+        for lane in (self._file_lane, *self._lanes.values()):
             lane.close()
 
     def layer(self, plan: LayerPlan, sinks: Sequence[LayerSink]) -> tuple[Descriptor, dict[str, str]]:
@@ -166,16 +167,16 @@ class ModelStream:
         Raises `UnusableInputError` when a file is not what the inventory saw, before or after it was read.
         """
         size = plan.size
-        digest = sha256()
-        lanes = [(self._lane_of(sink), sink) for sink in sinks]
-        for lane, sink in lanes:
+        self._digest = sha256()
+        self._targets = [(self._lane_of(sink), sink) for sink in sinks]
+        for lane, sink in self._targets:
             lane.call(self._frame, sink.begin, size)
-        consumers = [(self._layer_lane, digest.update), *((lane, sink.write) for lane, sink in lanes)]
-        hashes = self._entries(plan.entries, consumers)
-        self._flush(consumers)
-        self._settle()
-        found = Digest(digest.hexdigest())
-        for lane, sink in lanes:
+        hashes = self._entries(plan.entries)
+        self._flush()
+        for block in self._blocks:
+            self._outcome.settle(block)
+        found = Digest(self._digest.hexdigest())
+        for lane, sink in self._targets:
             lane.call(self._frame, sink.end, found)
         return Descriptor(media_type=LAYER, digest=found, size=size), {path: end() for path, end in hashes.items()}
 
@@ -183,81 +184,83 @@ class ModelStream:
         """Wait for the last `end` of every sink; raise what one of them raised."""
         self._outcome.settle(self._frame)
 
-    def _entries(self, entries: Sequence[Entry], consumers: "Consumers") -> dict[str, Hash]:
+    def _entries(self, entries: Sequence[Entry]) -> dict[str, Hash]:
         hashes: dict[str, Hash] = {}
         for entry in entries:
-            self._put(header(entry), consumers)
+            self._put(header(entry))
             match entry:
                 case Text():
-                    self._put(entry.data + padding(len(entry.data)), consumers)
+                    self._put(entry.data + padding(len(entry.data)))
                 case ModelFile():
-                    hashes[entry.file.path] = self._file(entry.file, consumers)
-                    self._put(padding(entry.file.size), consumers)
+                    hashes[entry.file.path] = self._file(entry.file)
+                    self._put(padding(entry.file.size))
                 case Folder() | Link():
                     pass
-        self._put(TRAILER, consumers)
+        self._put(TRAILER)
         return hashes
 
-    def _file(self, file: SourceFile, consumers: "Consumers") -> Hash:
+    def _file(self, file: SourceFile) -> Hash:
         digest = sha256()
         descriptor = _open(file)
         try:
             left = file.size
             while left:
-                room = self._room(left, consumers)
-                count = _read(descriptor, room, file)
-                block = self._blocks[0]
-                block.used += count
+                room = self._room(left)
+                self._fill(room, descriptor, file)
                 # Handing a block over costs more than hashing a small file right here.
                 if file.size <= _SMALL:
-                    digest.update(room[:count])
+                    digest.update(room)
                 else:
-                    self._file_lane.call(block, digest.update, room[:count])
-                self._unreported += count
-                left -= count
+                    self._file_lane.call(self._blocks[0], digest.update, room)
+                self._unreported += len(room)
+                left -= len(room)
             if Stamp.of(os.fstat(descriptor)) != file.stamp:
                 raise _changed(file)
         finally:
             os.close(descriptor)
         return digest.hexdigest
 
-    def _room(self, wanted: int, consumers: "Consumers") -> memoryview:
-        if self._blocks[0].used == BLOCK:
-            self._flush(consumers)
-        block = self._blocks[0]
-        return block.memory[block.used : block.used + wanted]
+    def _fill(self, room: memoryview, descriptor: int, file: SourceFile) -> None:
+        """Read until `room` is full, in pieces that are still in the processor's cache when they are hashed."""
+        while room:
+            count = _read(descriptor, room[:_PIECE], file)
+            self._digest.update(room[:count])
+            room = room[count:]
 
-    def _put(self, data: bytes, consumers: "Consumers") -> None:
+    def _put(self, data: bytes) -> None:
+        self._digest.update(data)
         rest = memoryview(data)
         while rest:
-            room = self._room(len(rest), consumers)
+            room = self._room(len(rest))
             room[:] = rest[: len(room)]
-            self._blocks[0].used += len(room)
             rest = rest[len(room) :]
 
-    def _flush(self, consumers: "Consumers") -> None:
+    def _room(self, wanted: int) -> memoryview:
+        """Up to `wanted` bytes of the current block, to be filled."""
+        if self._blocks[0].used == BLOCK:
+            self._flush()
+        block = self._blocks[0]
+        room = block.memory[block.used : block.used + wanted]
+        block.used += len(room)
+        return room
+
+    def _flush(self) -> None:
+        """Give the current block to the sinks, and wait for the memory of the next."""
         block = self._blocks[0]
         if block.used:
             part = block.memory[: block.used]
-            for lane, take in consumers:
-                lane.call(block, take, part)
+            for lane, sink in self._targets:
+                lane.call(block, sink.write, part)
             self._blocks.rotate(-1)
             self._outcome.settle(self._blocks[0])
             self._blocks[0].used = 0
         self._on_read(self._unreported)
         self._unreported = 0
 
-    def _settle(self) -> None:
-        for block in self._blocks:
-            self._outcome.settle(block)
-
     def _lane_of(self, sink: LayerSink) -> _Lane:
         if id(sink) not in self._lanes:
             self._lanes[id(sink)] = _Lane(self._outcome)
         return self._lanes[id(sink)]
-
-
-Consumers = Sequence[tuple[_Lane, Callable[[memoryview], None]]]
 
 
 def _open(file: SourceFile) -> int:
