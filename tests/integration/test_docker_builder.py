@@ -3,6 +3,7 @@
 import hashlib
 import json
 import subprocess
+import sys
 import tarfile
 import uuid
 from pathlib import Path
@@ -53,7 +54,17 @@ def test_both_builders_make_the_same_tree(model: Path, tmp_path: Path) -> None:
     try:
         for builder in ("native", "docker"):
             destination = () if builder == "docker" else ("--load",)
-            argv = ("mlops-deploy", "build-model", str(model), "--name", "twin", "-t", f"twin-{builder}:{tag}")
+            argv = (
+                sys.executable,
+                "-m",
+                "mlops_deploy",
+                "build-model",
+                str(model),
+                "--name",
+                "twin",
+                "-t",
+                f"twin-{builder}:{tag}",
+            )
             said = run(*argv, "--builder", builder, *destination, cwd=tmp_path)
             assert said.startswith(f"twin-{builder}:{tag}@sha256:")
         native, docker = (tree(f"twin-{builder}:{tag}", tmp_path) for builder in ("native", "docker"))
@@ -76,7 +87,17 @@ def test_both_builders_make_the_same_tree(model: Path, tmp_path: Path) -> None:
 
 
 def test_the_docker_builder_goes_to_the_engine_only(model: Path, tmp_path: Path) -> None:
-    argv = ("mlops-deploy", "build-model", str(model), "--builder", "docker", "--archive", "x.tar")
+    argv = (
+        sys.executable,
+        "-m",
+        "mlops_deploy",
+        "build-model",
+        str(model),
+        "--builder",
+        "docker",
+        "--archive",
+        "x.tar",
+    )
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
     assert "engine only" in done.stderr
