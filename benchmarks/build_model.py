@@ -42,6 +42,7 @@ def rows() -> Iterator[Row]:
         yield from to_the_store(folder, model)
         yield from unchanged(folder, model)
         yield from memory(folder, model)
+        yield from many_files(folder)
         yield from overhead(folder)
         yield from to_the_engine(folder, model)
 
@@ -114,8 +115,22 @@ def memory(folder: Path, model: Path) -> Iterator[Row]:
             yield memory_row(f"peak memory, {size} GiB to a pipe", used)
 
 
-def memory_row(name: str, used: int) -> Row:
-    return Row(name, f"{used / MIB:.0f} MiB", f"{MEMORY / MIB:.0f} MiB", used / MEMORY, "<= 1")
+def memory_row(name: str, used: int, limit: int = MEMORY) -> Row:
+    return Row(name, f"{used / MIB:.0f} MiB", f"{limit / MIB:.0f} MiB", used / limit, "<= 1")
+
+
+def many_files(folder: Path) -> Iterator[Row]:
+    with gone_afterwards(folder / "many") as many, gone_afterwards(folder / ".mlops") as made:
+        for number in range(100_000):
+            path = many / f"{number // 1000:03}" / f"{number:06}.bin"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"%d" % number)
+        command = [*BUILD, str(many), "--store", str(made / "store")]
+        used = []
+        taken = seconds(lambda: used.append(peak_memory(command)))
+        packed = seconds(lambda: run("sh", "-c", f"find {many} -type f -print0 | xargs -0 sha256sum; tar cf - {many}"))
+    yield Row("100,000 files, to sha256sum and tar", f"{taken:.1f} s", f"{packed:.1f} s", taken / packed, "published")
+    yield memory_row("peak memory, 100,000 files", used[0], 200 * MIB)
 
 
 def overhead(folder: Path) -> Iterator[Row]:

@@ -87,6 +87,7 @@ class _Work:
         self._plans = plan_layers(inventory.files)
         self._sums = cache.known(inventory.files)
         self._layers = cache.layers(self._plans, self._sums)
+        self._size = inventory.size
         self._done = 0
         self.bytes_read = 0
 
@@ -138,7 +139,7 @@ class _Work:
 
     def _advance(self, count: int) -> None:
         self._done += count
-        self._story.progress(self._build.card.name, self._done, self._inventory.size)
+        self._story.progress(self._build.card.name, self._done, self._size)
 
 
 def _small_layer(stream: ModelStream, plan: LayerPlan, places: Sequence[Destination]) -> Descriptor:

@@ -278,6 +278,17 @@ class TestFullDisk:
         assert build(folder, "--store", str(store)).returncode == 0
 
 
+def test_a_hundred_thousand_files(tmp_path):
+    for number in range(100_000):
+        folder = tmp_path / "model" / f"{number // 1000}"
+        if number % 1000 == 0:
+            folder.mkdir(parents=True)
+        (folder / f"{number}").write_bytes(b"%d" % number)
+    made = result(build(tmp_path, "--store", "s", "--output", "json"))
+    assert (made["files"], made["bytes_read"]) == (100_000, 488_890)
+    assert len(list((tmp_path / "s" / "blobs" / "sha256").iterdir())) == 6
+
+
 def test_two_builds_at_once_into_one_engine(folder, classic):
     results = []
 

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -308,6 +309,62 @@ class TestRefused:
         done = run("model", "--digest-file", "nothing/digest")
         assert done.returncode == 1
         assert "the digest file `nothing/digest` cannot be written" in done.stderr
+
+
+AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+
+
+@pytest.mark.skipif(
+    bool(os.geteuid()) or not shutil.which("setpriv"), reason="root writes everything; setpriv is nobody"
+)
+class TestReadOnly:
+    """As a user who may read, but not write."""
+
+    @pytest.fixture
+    def nobody(self, folder):
+        for above in (folder, *folder.parents):
+            if above != Path("/") and above.stat().st_mode & 0o055 != 0o055:
+                above.chmod(above.stat().st_mode | 0o055)
+
+        def running(*arguments):
+            line = [*AS_NOBODY, *command(*arguments, "--shell", "sh")]
+            return subprocess.run(line, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+
+        return running
+
+    @pytest.mark.parametrize(
+        ("option", "what"),
+        [("--store", "the store `x`"), ("--archive", "the archive `x`")],
+    )
+    def test_a_folder_that_may_not_be_written(self, folder, nobody, option, what):
+        refused(nobody("model", option, "x"), 1, f"{what} cannot be written: permission denied")
+        assert not (folder / "x").exists()
+
+    def test_a_store_that_may_not_be_written(self, folder, nobody, run):
+        run("model", "--store", "s")
+        refused(nobody("model", "--store", "s"), 1, "the store `s` cannot be written: permission denied")
+
+    def test_a_cache_that_may_not_be_written_is_done_without(self, folder, nobody, run):
+        time.sleep(0.15)
+        run("model")
+        (folder / "out").mkdir(mode=0o777)
+        (folder / "out").chmod(0o777)
+        done = nobody("model", "--store", "out/s", "--output", "json")
+        assert done.returncode == 0, done.stderr
+        again = nobody("model", "--store", "out/s", "--output", "json")
+        assert json.loads(again.stdout)["bytes_read"] == 0
+
+    def test_without_a_cache_it_is_read_again(self, folder, nobody):
+        (folder / "out").mkdir()
+        (folder / "out").chmod(0o777)
+        for _ in range(2):
+            done = nobody("model", "--store", "out/s", "--output", "json")
+            assert json.loads(done.stdout)["bytes_read"] == 5002
+
+    def test_a_model_that_may_not_be_read(self, folder, nobody):
+        (folder / "model" / "model.bin").chmod(0)
+        refused(nobody("model"), 2, "`model.bin`: permission denied")
+        assert not (folder / ".mlops").exists()
 
 
 class TestProject:
