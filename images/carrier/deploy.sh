@@ -129,7 +129,7 @@ claim() {
     tries=0
     until claimed; do
         case $error in
-            '' | *exists*) ;;
+            busy | *exists*) ;;
             *'No space'* | *quota*) die 74 "$error" ;;
             *) refuse_volume "$error" ;;
         esac
@@ -141,8 +141,8 @@ claim() {
 # Makes a claim, then removes what dead runs of any model have left; fails while another run copies this model.
 claimed() {
     set -- "$versions"/.[0-9a-f]*.*
-    [ -e "$1" ] || [ -L "$1" ] || set --
-    error='' last=0
+    [ "$1" != "$versions/.[0-9a-f]*.*" ] || set --      # not whether $1 exists: it may be gone by now, the next be there
+    error=busy last=0
     for old; do case $old in */".$id".*) [ "${old##*.}" -gt "$last" ] 2>/dev/null && last=${old##*.} ;; esac done
     if [ $# -gt 0 ] && ! nobody_copies; then
         [ "$last" -eq 0 ] || [ ! -p "$alive" ] || return 1
@@ -150,7 +150,7 @@ claimed() {
     fi
     [ ! -p "$alive" ] || exec 9<>"$alive"
     mine=$versions/.$id.$((last + 1))
-    error=$(mkdir -m 700 "$mine" 2>&1) || { mine=''; exec 9>&-; return 1; }
+    error=$(umask 077 && mkdir "$mine" 2>&1) || { error=${error:-mkdir was killed} mine=''; exec 9>&-; return 1; }
     for old; do discard "$old" || :; done       # another run may have been faster
 }
 

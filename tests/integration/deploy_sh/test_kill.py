@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.carrier_tree import APPLETS, Shell, Volume, contents, every_shell, make_carrier
+from tests.fakes.carrier_tree import APPLETS, Shell, Volume, contents, every_busybox, make_carrier
 
 # Each command leaves a mark first; the one that finds as many as were allowed kills the process group instead.
 BEFORE = """
@@ -35,7 +35,7 @@ def partial_stage(volume: Volume) -> None:
     os.truncate(stage / "model.bin", 1000)
 
 
-@every_shell
+@every_busybox
 @pytest.mark.parametrize("state", [fresh, half_copied, damaged, partial_stage])
 def test_killed_before_every_command(
     shell: Shell, state: Callable[[Volume], None], tmp_path: Path, record_property: Callable[[str, object], None]

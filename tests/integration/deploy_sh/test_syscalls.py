@@ -15,9 +15,10 @@ import pytest
 from tests.fakes.carrier_tree import FILES, Shell, Volume, contents, every_busybox, make_carrier
 
 CALLS = (
-    "open,openat", "read", "write", "sendfile", "close", "stat,newfstatat,statx", "fstat", "lstat,readlink", "getdents64",
-    "mkdir,mkdirat", "mknod,mknodat", "rename,renameat,renameat2", "unlink,unlinkat", "rmdir", "symlink,symlinkat",
-    "chmod,fchmodat", "fsync,fdatasync", "dup2,dup3", "fork,vfork,clone", "execve", "pipe,pipe2", "statfs",
+    "open,openat", "read", "write", "sendfile", "close", "stat,newfstatat,statx", "fstat", "lstat,readlink",
+    "getdents64", "mkdir,mkdirat", "mknod,mknodat", "rename,renameat,renameat2", "unlink,unlinkat", "rmdir",
+    "symlink,symlinkat", "chmod,fchmodat", "fsync,fdatasync", "dup2,dup3", "fork,vfork,clone", "execve",
+    "pipe,pipe2", "statfs",
 )  # fmt: skip
 ENDS = ("error=EIO", "error=ENOSPC", "error=EACCES", "signal=KILL")
 TURNS = (1, 2, 3, 5, 8, 13)
@@ -29,10 +30,18 @@ SAMPLE = 72
 def faults() -> list[tuple[str, str, int]]:
     if os.environ.get("MLOPS_DEPLOY_FAULTS") == "all":
         return FAULTS
-    return random.Random(1).sample(FAULTS, SAMPLE)
+    return random.Random(1).sample(FAULTS, SAMPLE)  # noqa: S311 - a sample, not a secret
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="no strace is here to inject faults with")
+needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="no strace is here to inject faults with")
+
+
+def traced(shell: Shell, inject: str) -> Shell:
+    words = ("strace", "-f", "-qqq", "-o", os.devnull, "-e", inject, "-e", "signal=none")
+    return replace(shell, argv=(*words, *shell.argv))
+
+
+@needs_strace
 @every_busybox
 @pytest.mark.parametrize("part", range(4))
 def test_a_failing_system_call_never_leaves_a_wrong_model(shell: Shell, tmp_path: Path, part: int) -> None:
@@ -45,10 +54,7 @@ def test_a_failing_system_call_never_leaves_a_wrong_model(shell: Shell, tmp_path
         before = contents(volume.home)
         known = ",".join(f"?{call}" for call in calls.split(","))
         inject = f"inject={known}:{end}:when={turn}"
-        traced = replace(
-            shell, argv=("strace", "-f", "-qqq", "-o", os.devnull, "-e", inject, "-e", "signal=none", *shell.argv)
-        )
-        done = volume.run(traced)
+        done = volume.run(traced(shell, inject))
         found = contents(volume.home)
         assert found in (None, before, FILES), f"half a model is seen: {inject}: {done}"
         assert done.returncode != 0 or found == FILES, f"success without a model: {inject}: {done}"
@@ -57,3 +63,13 @@ def test_a_failing_system_call_never_leaves_a_wrong_model(shell: Shell, tmp_path
         assert volume.is_whole()
         assert volume.is_clean(), f"left behind: {inject}"
         shutil.rmtree(volume.path)
+
+
+@needs_strace
+@every_busybox
+def test_what_cannot_be_flushed_is_not_published(shell: Shell, tmp_path: Path) -> None:
+    volume = Volume(path=tmp_path / "volume", carrier=make_carrier(tmp_path / "image"))
+    done = volume.run(traced(shell, "inject=?fsync,?fdatasync,?sync,?syncfs:error=EIO"))
+    assert (done.returncode, done.stdout) == (74, "")
+    assert "does not keep what is written" in done.stderr
+    assert not volume.home.exists()

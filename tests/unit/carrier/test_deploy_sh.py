@@ -39,7 +39,7 @@ def test_copies_once_and_then_finds(shell: Shell, volume: Volume) -> None:
     assert (first.returncode, second.returncode, first.stderr, second.stderr) == (0, 0, "", "")
     assert volume.is_whole()
     assert volume.is_clean()
-    assert os.readlink(volume.link) == f"v/{volume.carrier.id}"
+    assert volume.link.readlink() == Path("v", volume.carrier.id)
 
 
 @every_shell
@@ -74,7 +74,7 @@ def test_leaves_the_shell_that_sources_it_as_it_was(shell: Shell, volume: Volume
 
 
 @every_shell
-@pytest.mark.parametrize("damage", ["missing", "extra", "short", "link", "file", "empty", "bits"])
+@pytest.mark.parametrize("damage", ["missing", "extra", "extra link", "short", "link", "file", "empty", "bits"])
 def test_replaces_what_is_damaged(shell: Shell, volume: Volume, damage: str) -> None:
     assert volume.run(shell).returncode == 0
     reader = (volume.home / "model.bin").open("rb")
@@ -84,6 +84,8 @@ def test_replaces_what_is_damaged(shell: Shell, volume: Volume, damage: str) -> 
             victim.unlink()
         case "extra":
             (volume.home / "extra").write_bytes(b"")
+        case "extra link":
+            (volume.home / "extra").symlink_to("model.bin")
         case "short":
             os.truncate(victim, 5)
         case "link":
@@ -254,6 +256,15 @@ def test_a_signal_while_waiting_leaves_the_other_copy_alone(shell: Shell, volume
     assert copier.wait(1) == 143
     finish(waiter)
     finish(copier)
+
+
+@every_shell
+def test_a_slow_copy_is_waited_for(shell: Shell, volume: Volume) -> None:
+    copier = volume.start(shell, before='cp() { sleep 2.5; command cp "$@"; }')
+    wait_until(lambda: list(volume.path.glob("v/.[0-9a-f]*.1")))
+    waiter = volume.start(shell)
+    assert [finish(each)[0].split()[0] for each in (copier, waiter)] == ["copied", "found"]
+    assert volume.is_clean()
 
 
 @every_shell
