@@ -1,4 +1,5 @@
 import json
+import threading
 
 import pytest
 
@@ -111,6 +112,20 @@ def test_an_empty_store_says_how_to_fill_it(store):
 def test_a_store_that_is_not_there_is_empty(tmp_path):
     assert LayoutStore(tmp_path / "nothing").newest("digits") is None
     assert not (tmp_path / "nothing").exists()
+
+
+def test_builds_that_end_at_the_same_time_are_all_named_and_logged(store):
+    def often(number):
+        for step in range(5):
+            record(store, 100 * number + step, f"x{number}:{step}")
+
+    threads = [threading.Thread(target=often, args=(number,)) for number in range(1, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(list(store.builds())) == 30
+    assert {f"x{number}:{step}" for number in range(1, 7) for step in range(5)} <= set(names(store))
 
 
 def test_entries_of_others_stay(store):
