@@ -37,9 +37,7 @@ def partial_stage(volume: Volume) -> None:
 
 @every_busybox
 @pytest.mark.parametrize("state", [fresh, half_copied, damaged, partial_stage])
-def test_killed_before_every_command(
-    shell: Shell, state: Callable[[Volume], None], tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_killed_before_every_command(shell: Shell, state: Callable[[Volume], None], tmp_path: Path) -> None:
     carrier = make_carrier(tmp_path / "image")
     turns = tmp_path / "turns"
     for last in range(1, 500):
@@ -59,4 +57,3 @@ def test_killed_before_every_command(
         assert volume.is_clean(), f"left behind by a kill before command {last}"
         shutil.rmtree(volume.path)
     assert last > 20, "most commands were not reached"
-    record_property("kill points", last - 1)
