@@ -99,7 +99,7 @@ def metadata_layer(metadata: Metadata, deploy_script: bytes) -> LayerPlan:
 
 
 def _manifest(card: ModelCard, files: Sequence[FileSum], content_id: ContentId) -> bytes:
-    # One top-level key per line, the name first: deploy.sh reads it with sed.
+    # One top-level key per line, the name first: deploy.sh finds it by its line.
     head: dict[str, JsonValue] = {"name": card.name, "content_id": str(content_id)}
     head["requires"] = list(card.requires)
     head["licence"] = card.licence
