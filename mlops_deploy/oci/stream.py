@@ -22,7 +22,8 @@ from mlops_deploy.oci.types import LAYER, Descriptor
 from mlops_deploy.spec.refs import Digest
 
 BLOCK: Final = 2**20
-_BLOCKS: Final = 6
+# Enough that a consumer which the processor leaves waiting for a moment does not stop the others.
+_BLOCKS: Final = 24
 _PIECE: Final = 256 * 2**10
 _SMALL: Final = 64 * 2**10
 _PATIENCE: Final = 0.25
