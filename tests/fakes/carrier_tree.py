@@ -14,7 +14,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 SCRIPT = REPOSITORY / "images" / "carrier" / "deploy.sh"
 APPLETS = (REPOSITORY / "images" / "carrier" / "applets").read_text(encoding="utf-8").split()
-GUARD = f'. {SCRIPT}; [ "$DEPLOYED" = "$MODEL_ID" ]'
+GUARD = '. "$CARRIER_ROOT/deploy.sh"; [ "$DEPLOYED" = "$MODEL_ID" ]'
 NAME = "digits"
 FILES = {
     "-dash": b"",
@@ -64,7 +64,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount and 
 
 @dataclass(frozen=True, kw_only=True)
 class Carrier:
-    """The tree of an image: `models/` and `carrier/`, as the builder lays it out."""
+    """The tree of an image: `models/`, `carrier/` and `deploy.sh`, as the builder lays it out."""
 
     root: Path
     files: dict[str, bytes]
@@ -79,6 +79,7 @@ def make_carrier(root: Path, files: dict[str, bytes] | None = None, name: str = 
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(files[path])
     (root / "carrier").mkdir(exist_ok=True)
+    shutil.copy(SCRIPT, root)  # a checkout may be where only root can read
     sums = "".join(f"{hashlib.sha256(files[path]).hexdigest()}  ./{path}\n" for path in ordered)
     (root / "carrier" / "SHA256SUMS").write_text(sums)
     (root / "carrier" / "SIZES").write_text("".join(f"{len(files[path])} ./{path}\n" for path in ordered))

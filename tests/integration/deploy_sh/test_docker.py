@@ -14,7 +14,6 @@ from tests.fakes.carrier_tree import (
     APPLETS,
     BUSYBOXES,
     FILES,
-    SCRIPT,
     Carrier,
     Shell,
     every_busybox,
@@ -42,7 +41,6 @@ def image_tar(carrier: Carrier, busybox: Path) -> bytes:
     with tarfile.open(fileobj=packed, mode="w") as tar:
         tar.add(carrier.root, "", filter=owned)
         tar.add(busybox, "bin/busybox", filter=owned)
-        tar.add(SCRIPT, "deploy.sh", filter=owned)
         for applet in APPLETS:
             link = tarfile.TarInfo(f"bin/{applet}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
