@@ -66,7 +66,9 @@ def containerd_store(tmp_path_factory):
     }
     (root / "daemon.json").write_text(json.dumps(settings))
     with (root / "log").open("wb") as log:
-        engine = subprocess.Popen(["dockerd", "--config-file", str(root / "daemon.json")], stdout=log, stderr=log)
+        # In a network of its own: an engine without a bridge removes the one that the machine's engine uses.
+        command = ["unshare", "--net", "dockerd", "--config-file", str(root / "daemon.json")]
+        engine = subprocess.Popen(command, stdout=log, stderr=log)
     host = f"unix://{root}/d.sock"
     asked = ["docker", "-H", host, "info", "--format", "{{.DriverStatus}}"]
     deadline = time.monotonic() + 60
