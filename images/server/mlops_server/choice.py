@@ -1,5 +1,6 @@
 """Which model this server serves: read from the environment, found on the volume. Standard library only."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -41,8 +42,8 @@ class Choice:
 def choose(environ: Mapping[str, str]) -> Choice:
     """Resolve `MODEL_PATH` (with `MODEL_NAME`), or `MODEL=<name>[@<content id prefix>]` on `MODEL_VOLUME`.
 
-    The id is the name of the folder that is found, links followed. Raises `ChoiceError` when it is no content id,
-    differs from `MODEL_ID`, or nothing is found.
+    The id is the name of the folder that is found: a real one, by name directly in `v` of the volume. Raises
+    `ChoiceError` when it is no content id, differs from `MODEL_ID`, or nothing is found.
     """
     path, model = environ.get("MODEL_PATH"), environ.get("MODEL")
     if path and model:
@@ -96,7 +97,7 @@ def _by_prefix(prefix: str, volume: Path) -> Path:
     if len(found) != 1:
         count = "no content id" if not found else f"{len(found)} content ids"
         raise ChoiceError(f"{count} on the volume begin with `{prefix}`\n{listing(volume)}")
-    return (volume / "v" / found[0]).resolve()
+    return _real(volume / "v") / found[0]
 
 
 def _name_of(folder: Path, volume: Path) -> str:
@@ -109,13 +110,15 @@ def _name_of(folder: Path, volume: Path) -> str:
 
 def _folder(path: Path, what: str, volume: Path) -> Path:
     try:
-        folder = path.resolve(strict=True)
+        folder = _real(path)
     except OSError as error:
         raise ChoiceError(f"{what} cannot be used: {error.strerror}\n{listing(volume)}") from error
     if not folder.is_dir():
         raise ChoiceError(f"{what} is not a folder")
     if not _ID.fullmatch(folder.name):
         raise ChoiceError(f"{what} is not named by a content id (64 hex digits): no model was put there whole")
+    if path.is_symlink():  # what it points to can change between the check of a job and the start of its server
+        raise ChoiceError(f"{what} is a link: give the folder that it points to, `{folder}`, or choose by `MODEL`")
     return folder
 
 
@@ -125,15 +128,28 @@ def _volume_of(folder: Path, environ: Mapping[str, str]) -> Path:
 
 def _links(volume: Path) -> Iterator[tuple[str, Path]]:
     """Names on the volume and the folders `v/<content id>` they point to; other links are nobody's model."""
-    contents = (volume / "v").resolve()
     for entry in _entries(volume):
-        target = entry.resolve()
-        if entry.is_symlink() and target.parent == contents and _ID.fullmatch(target.name) and target.is_dir():
-            yield entry.name, target
+        if entry.is_symlink() and (folder := _content(entry, volume)) is not None:
+            yield entry.name, folder
 
 
 def _contents(volume: Path) -> list[str]:
-    return [entry.name for entry in _entries(volume / "v") if _ID.fullmatch(entry.name) and entry.is_dir()]
+    entries = _entries(volume / "v")
+    return [entry.name for entry in entries if not entry.is_symlink() and _content(entry, volume) is not None]
+
+
+def _content(entry: Path, volume: Path) -> Path | None:
+    """The real folder `v/<content id>` of the volume that `entry` is or leads to; None when that is something else."""
+    try:
+        folder, contents = _real(entry), _real(volume) / "v"
+        return folder if folder.parent == contents and _ID.fullmatch(folder.name) and folder.is_dir() else None
+    except OSError:  # it leads nowhere, in a circle, or where this user may not look
+        return None
+
+
+def _real(path: Path) -> Path:
+    """`path` with every link followed; `OSError` for a circle too, which `Path.resolve` tells in its own way."""
+    return Path(os.path.realpath(path, strict=True))
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -88,8 +88,40 @@ def test_no_link_or_several_give_no_name(volume, names):
     assert "`MODEL_NAME` is not set" in refusal(volume, MODEL_PATH=str(volume / "v" / ONE))
 
 
-def test_the_id_is_that_of_the_folder_behind_a_link(volume):
-    assert chosen(volume, MODEL_PATH=str(volume / "wine"), MODEL_NAME="wine")[1] == TWO
+@pytest.mark.parametrize("link", ["wine", f"v/{'3c' * 32}", "wine/."])
+def test_an_exact_path_is_no_link(volume, link):
+    (volume / "v" / ("3c" * 32)).symlink_to(TWO)
+    message = refusal(volume, MODEL_PATH=f"{volume}/{link}", MODEL_NAME="wine")
+    assert f"is a link: give the folder that it points to, `{volume / 'v' / TWO}`" in message
+
+
+@pytest.mark.parametrize("target", ["/tmp", "/", "../elsewhere", TWO, "3c" * 32, "missing"])  # noqa: S108 - nothing is written
+def test_a_link_among_the_contents_is_no_content(volume, target):
+    linked = "3c" * 32
+    (volume / "v" / linked).symlink_to(target)
+    (volume / "named").symlink_to(f"v/{linked}")
+    assert "no content id" in refusal(volume, MODEL="digits@3c3c")
+    assert "@3c3c" not in refusal(volume)
+    assert refusal(volume, MODEL_PATH=str(volume / "v" / linked), MODEL_NAME="digits")
+    if target != TWO:
+        assert "`named`, which is not there" in refusal(volume, MODEL="named")
+
+
+def test_contents_that_are_elsewhere_are_not_on_the_volume(volume, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "v").symlink_to(volume / "v")
+    (tmp_path / "other" / "digits").symlink_to(f"v/{ONE}")
+    for model in ("digits", "digits@1a1a1a1a"):
+        assert "which is not there" in refusal(tmp_path / "other", MODEL=model)
+
+
+def test_a_link_that_leads_in_a_circle_hides_nothing_else(volume):
+    (volume / "loop").symlink_to("loop")
+    (volume / "v" / ("3c" * 32)).symlink_to("3c" * 32)
+    assert chosen(volume, MODEL="digits")[1] == ONE
+    assert choose({"MODEL_PATH": str(volume / "v" / ONE)}).name == "digits"
+    assert "wine@2b2b2b2b2b2b" in refusal(volume, MODEL="loop")
+    assert "Too many levels" in refusal(volume, MODEL_PATH=str(volume / "loop"))
 
 
 def test_a_folder_that_is_not_named_by_an_id_is_refused(tmp_path):
@@ -100,6 +132,11 @@ def test_a_folder_that_is_not_named_by_an_id_is_refused(tmp_path):
 def test_another_expected_id_is_fatal(volume):
     assert "`MODEL_ID` is" in refusal(volume, MODEL="digits", MODEL_ID=TWO)
     assert chosen(volume, MODEL="digits", MODEL_ID=ONE)[1] == ONE
+
+
+def test_the_expected_id_is_compared_in_full(volume):
+    assert "`MODEL_ID` is" in refusal(volume, MODEL="digits", MODEL_ID=ONE[:63] + "0")
+    assert "`MODEL_ID` is" in refusal(volume, MODEL="digits", MODEL_ID=ONE[:12])
 
 
 def test_path_and_name_together_are_refused(volume):
