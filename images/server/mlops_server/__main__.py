@@ -1,14 +1,15 @@
 """`python -m mlops_server`: serve the model that the environment chooses.
 
-Exit codes: 0 after SIGTERM or SIGINT, 65 the model cannot be loaded, 78 the environment names no model or no free port.
+Exit codes: 0 after SIGTERM or SIGINT, 65 the model cannot be loaded, 78 the environment names no model, no
+hook or no free port.
 """
 
 import logging
 import os
-import signal
 import sys
 
 from mlops_server.choice import ChoiceError, choose
+from mlops_server.ending import end_on_signals
 from mlops_server.formats import ModelFileError
 from mlops_server.hook import HookError
 from mlops_server.settings import SettingsError, read_settings
@@ -17,8 +18,7 @@ from mlops_server.settings import SettingsError, read_settings
 def main() -> int:
     """Serve until a signal."""
     # As process 1 of a container a signal without handler is ignored: the first second, too, must end on one.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: sys.exit(0))
+    end_on_signals()
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("mlops_server").setLevel(logging.INFO)
     try:

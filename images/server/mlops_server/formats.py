@@ -2,6 +2,7 @@
 
 import bz2
 import lzma
+import re
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -14,6 +15,8 @@ FORMATS: Final[tuple[Format, ...]] = ("joblib", "pickle", "skops")
 
 _HEAD: Final = 64 * 1024
 _PICKLE: Final = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
+_OLD_PICKLE: Final = re.compile(rb"c[A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n")  # begins by naming a class; no mark before it
+_LZ4: Final = b"\x04\x22\x4d\x18"
 _JOBLIB: Final = b"joblib.numpy_pickle"
 _COMPRESSED: Final[tuple[tuple[bytes, Callable[[bytes], bytes]], ...]] = (
     (b"\x1f\x8b", lambda head: zlib.decompressobj(wbits=31).decompress(head, 2)),
@@ -51,7 +54,7 @@ def find(folder: Path) -> ModelFile:
             return candidates[0]
     accepted = ", ".join(FORMATS)
     if not known:
-        seen = ", ".join(f"`{path.name}`" for path in files) or "nothing"
+        seen = ", ".join(f"`{path.name}`{_advice(path)}" for path in files) or "nothing"
         raise ModelFileError(f"no file of a known format ({accepted}) in `{folder}`: found {seen}")
     names = ", ".join(f"`{file.path.name}` ({file.format})" for file in known)
     raise ModelFileError(f"several files could be the model: {names}; keep one, or call it `model.*`")
@@ -70,6 +73,17 @@ def recognise(path: Path) -> Format | None:
     if head.startswith(_PICKLE):
         return "joblib" if _JOBLIB in head else "pickle"
     return "joblib" if _holds_pickle(head) else None
+
+
+def _advice(path: Path) -> str:
+    """What to do about a file that is a model, but written in a way that is not read."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if _OLD_PICKLE.match(head):
+        return " (written with pickle protocol 0 or 1: write it again with joblib, or protocol 2 or newer)"
+    if head.startswith(_LZ4):
+        return " (compressed with lz4: write it again with joblib and another compression, as xz, or none)"
+    return ""
 
 
 def _is_skops(path: Path) -> bool:

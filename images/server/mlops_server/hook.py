@@ -1,11 +1,14 @@
 """The user's own steps around a model: a Python file with any of `preprocess`, `predict`, `postprocess`."""
 
+import functools
 import importlib.util
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from mlops_server.ending import Signalled
 
 _STEPS: Final = {"preprocess": 2, "predict": 2, "postprocess": 2}
 
@@ -40,7 +43,7 @@ def load_hook(path: str | None) -> Hook:
         raise HookError(f"hook `{path}` defines none of {', '.join(f'`{name}`' for name in _STEPS)}")
     for name, step in steps.items():
         _check(path, name, step)
-    return Hook(**steps)
+    return Hook(**{name: _staying(name, step) for name, step in steps.items()})
 
 
 def _run(path: Path) -> object:
@@ -50,9 +53,24 @@ def _run(path: Path) -> object:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except Signalled:
+        raise
+    except (Exception, SystemExit) as error:
         raise HookError(f"hook `{path}` cannot be loaded: {type(error).__name__}: {error}") from error
     return module
+
+
+def _staying(name: str, step: Callable[..., Any]) -> Callable[..., Any]:
+    """`step`, whose `sys.exit` fails its request and not the server."""
+
+    @functools.wraps(step)
+    def stay(*arguments: Any) -> Any:  # noqa: ANN401 - the step's own
+        try:
+            return step(*arguments)
+        except SystemExit as error:
+            raise RuntimeError(f"`{name}` of the hook called `exit`") from error
+
+    return stay
 
 
 def _check(path: str, name: str, step: object) -> None:

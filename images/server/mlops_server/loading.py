@@ -18,12 +18,21 @@ def load(file: ModelFile) -> Any:  # noqa: ANN401 - an estimator has no type of 
             return _read(file)
         except ModelFileError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # what is in a file may well call `sys.exit`
             reason = f"{type(error).__name__}: {error}"
             raise ModelFileError(f"`{file.path.name}` ({file.format}) cannot be read: {reason}") from error
         finally:
-            for line in dict.fromkeys(str(warning.message) for warning in told):
+            for line in dict.fromkeys(_line(warning.message) for warning in told):
                 _log.warning("%s", line)
+
+
+def _line(warning: Warning | str) -> str:
+    """What to log; scikit-learn's warning of another version, one per estimator, becomes the same line for them all."""
+    written, here = (getattr(warning, f"{which}_sklearn_version", None) for which in ("original", "current"))
+    if written is None or here is None:
+        return str(warning)
+    advice = "predictions may differ; train it again, or build the server with that version"
+    return f"the model was written with scikit-learn {written}, this server has {here}: {advice}"
 
 
 def _read(file: ModelFile) -> Any:  # noqa: ANN401 - as above

@@ -2,21 +2,24 @@
 
 Four levels, the first that fails is named: the process answers, the endpoint says the model is ready, the model has the
 identity that the environment names, and every golden request (`GOLDEN`, a JSON list of `{request, expect, tolerance}`)
-gets its expected answer.
+gets its expected answer. All of it together takes at most `READY_TIMEOUT` seconds (default 30).
 """
 
 import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from mlops_server.choice import SHORT, ChoiceError, choose
 from mlops_server.golden import difference
 
-_TIMEOUT: Final = 5.0
+_TIMEOUT: Final = 30.0
+_LONGEST: Final = 3600.0
 _OK: Final = 200
 
 
@@ -31,16 +34,16 @@ def check(environ: Mapping[str, str]) -> str:
     """Check all levels and say what was checked; raise `NotReadyError` at the first that fails."""
     name, version = _expected(environ)
     goldens = _goldens(environ.get("GOLDEN"))
-    port = int(environ.get("PORT") or 8080)
+    server = _Server(port=int(_number(environ, "PORT", 8080, (1 << 16) - 1)), end=_end(environ))
     base = f"/v2/models/{name}"
-    status, _ = _ask(port, f"{base}/ready")
+    status, _ = server.ask(f"{base}/ready")
     if status != _OK:
         raise NotReadyError("endpoint", f"`{base}/ready` answers {status}")
-    status, metadata = _ask(port, base)
+    status, metadata = server.ask(base)
     if status != _OK or metadata.get("versions") != [version]:
         raise NotReadyError("identity", f"expected version {version}, it serves {metadata.get('versions')}")
     for number, golden in enumerate(goldens, 1):
-        _check_golden(port, base, version, golden, number)
+        _check_golden(server, base, version, golden, number)
     return f"ready: {name}@{version}, {_checked(len(goldens))}"
 
 
@@ -77,8 +80,8 @@ def _is_golden(golden: object) -> bool:
     return isinstance(golden, dict) and {"request", "expect"} <= golden.keys()
 
 
-def _check_golden(port: int, base: str, version: str, golden: Mapping[str, Any], number: int) -> None:
-    status, answer = _ask(port, f"{base}/infer", json.dumps(golden["request"]).encode())
+def _check_golden(server: "_Server", base: str, version: str, golden: Mapping[str, Any], number: int) -> None:
+    status, answer = server.ask(f"{base}/infer", json.dumps(golden["request"]).encode())
     if status != _OK:
         raise NotReadyError("golden", f"request {number} is answered with {status}: {answer.get('error', '')}")
     if answer.get("model_version") != version:
@@ -87,18 +90,56 @@ def _check_golden(port: int, base: str, version: str, golden: Mapping[str, Any],
         raise NotReadyError("golden", f"request {number}: {problem}")
 
 
-def _ask(port: int, path: str, body: bytes | None = None) -> tuple[int, dict[str, Any]]:
-    """One HTTP exchange with the local server, over a bare socket: an HTTP library doubles the time of the check."""
-    head = f"{'GET' if body is None else 'POST'} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-    head += f"Content-Type: application/json\r\nContent-Length: {len(body or b'')}\r\n\r\n"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Server:
+    """The local server, over a bare socket: an HTTP library doubles the time of the check."""
+
+    port: int
+    end: float
+
+    def ask(self, path: str, body: bytes | None = None) -> tuple[int, dict[str, Any]]:
+        """One HTTP exchange: status and JSON."""
+        head = f"{'GET' if body is None else 'POST'} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body or b'')}\r\n\r\n"
+        try:
+            return _parse(self._exchange(head.encode() + (body or b"")))
+        except OSError as error:
+            raise NotReadyError("process", f"port {self.port} does not answer: {error}") from error
+
+    def _exchange(self, request: bytes) -> bytes:
+        answer = bytearray()
+        with socket.create_connection(("127.0.0.1", self.port), self._left()) as connection:
+            connection.settimeout(self._left())
+            connection.sendall(request)
+            while part := self._receive(connection):
+                answer += part
+        return bytes(answer)
+
+    def _receive(self, connection: socket.socket) -> bytes:
+        """The next part; each may take only what is left of the whole time, however slowly they come."""
+        connection.settimeout(self._left())
+        return connection.recv(1 << 16)
+
+    def _left(self) -> float:
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        return left
+
+
+def _end(environ: Mapping[str, str]) -> float:
+    return time.monotonic() + _number(environ, "READY_TIMEOUT", _TIMEOUT, _LONGEST)
+
+
+def _number(environ: Mapping[str, str], name: str, default: float, most: float) -> float:
+    text = environ.get(name)
     try:
-        with socket.create_connection(("127.0.0.1", port), _TIMEOUT) as connection:
-            connection.sendall(head.encode() + (body or b""))
-            with connection.makefile("rb") as stream:
-                answer = stream.read()
-    except OSError as error:
-        raise NotReadyError("process", f"port {port} does not answer: {error}") from error
-    return _parse(answer)
+        number = float(text) if text else default
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= most:
+        raise NotReadyError("environment", f"`{name}` is `{text}`: expected a number above 0, at most {most:g}")
+    return number
 
 
 def _parse(answer: bytes) -> tuple[int, dict[str, Any]]:

@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import logging
-import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -16,6 +14,7 @@ from starlette.applications import Starlette
 
 from mlops_server import rpc
 from mlops_server.choice import Choice
+from mlops_server.ending import end_on_signals
 from mlops_server.formats import ModelFileError, find
 from mlops_server.hook import load_hook
 from mlops_server.loading import load
@@ -53,8 +52,7 @@ class Server:
         """Serve until a signal; raise `ModelFileError` or `SettingsError` when that cannot be."""
         listening = _listen(self._settings.host, self._settings.port)
         # uvicorn drains on these, then raises them again: what is left to do is to end well.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: sys.exit(0))
+        end_on_signals()
         self._http.run(sockets=[listening])
         if self._fault is not None:
             raise self._fault
@@ -86,8 +84,8 @@ class Server:
         try:
             file = find(self._choice.path)
             self._model.take(load(file))
-        except (ModelFileError, OSError) as error:
-            fault = error if isinstance(error, ModelFileError) else ModelFileError(str(error))
+        except BaseException as error:  # noqa: BLE001 - a thread that dies would leave a server that is never ready
+            fault = error if isinstance(error, ModelFileError) else ModelFileError(f"{type(error).__name__}: {error}")
             loop.call_soon_threadsafe(self._give_up, fault)
             return
         seconds = time.monotonic() - begun

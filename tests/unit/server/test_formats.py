@@ -84,3 +84,20 @@ def test_no_known_file_names_what_is_there(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(ModelFileError, match=r"joblib, pickle, skops.*found `model.onnx`"):
         find(tmp_path)
+
+
+class Estimator:
+    """Something of a class, as every model is."""
+
+
+@pytest.mark.parametrize("protocol", [0, 1])
+def test_a_pickle_without_mark_is_told_how_to_be_written(tmp_path, protocol):
+    write(tmp_path, "model.pkl", pickle.dumps(Estimator(), protocol=protocol))
+    with pytest.raises(ModelFileError, match=r"`model.pkl` \(written with pickle protocol 0 or 1: write it again"):
+        find(tmp_path)
+
+
+def test_lz4_is_told_how_to_be_written(tmp_path):
+    write(tmp_path, "model.joblib", b"\x04\x22\x4d\x18\x64\x40\xa7")
+    with pytest.raises(ModelFileError, match=r"`model.joblib` \(compressed with lz4: write it again"):
+        find(tmp_path)

@@ -1,3 +1,9 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from mlops_server.hook import Hook, HookError, load_hook
@@ -50,3 +56,23 @@ def test_a_step_must_be_a_plain_function(tmp_path, text):
 @pytest.mark.parametrize("text", ["def predict(model): pass", "def postprocess(a, b, c): pass"])
 def test_a_step_must_take_two_arguments(tmp_path, text):
     assert "2 arguments" in refusal(tmp_path, text)
+
+
+def test_a_file_that_ends_the_program_is_refused(tmp_path):
+    assert "SystemExit: 3" in refusal(tmp_path, "import sys; sys.exit(3)")
+
+
+def test_a_step_that_ends_the_program_fails_its_request_alone(tmp_path):
+    steps = hook(tmp_path, "def predict(model, inputs):\n    exit(3)\n")
+    with pytest.raises(RuntimeError, match="`predict` of the hook called `exit`"):
+        steps.predict(1, 2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_file_runs_is_no_fault_of_it(tmp_path, number):
+    (tmp_path / "hook.py").write_text(f"import os; os.kill(os.getpid(), {int(number)})\ndef predict(m, i): pass\n")
+    code = "import sys; from mlops_server.ending import *; from mlops_server.hook import *; end_on_signals()\n"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "images" / "server")}
+    command = [sys.executable, "-c", f"{code}load_hook(sys.argv[1]); sys.exit(5)", str(tmp_path / "hook.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

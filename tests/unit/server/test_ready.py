@@ -1,9 +1,11 @@
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -149,9 +151,34 @@ def test_it_loads_the_standard_library_alone():
     assert done.stdout.strip() == "set()"
 
 
-def test_a_server_that_says_nothing_is_given_up(monkeypatch):
-    monkeypatch.setattr("mlops_server.ready._TIMEOUT", 0.2)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as silent:
-        begun = time.monotonic()
-        assert level(environ(silent)) == "process"
-        assert time.monotonic() - begun < 5
+def given_up(port):
+    begun = time.monotonic()
+    assert level({"PORT": str(port), "MODEL_NAME": "digits", "MODEL_ID": ID, "READY_TIMEOUT": "0.3"}) == "process"
+    return time.monotonic() - begun
+
+
+def test_a_server_that_says_nothing_is_given_up():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert given_up(silent.getsockname()[1]) < 2
+
+
+def test_a_server_that_drips_is_given_up_as_soon():
+    def drip(listening):
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):
+            for _ in range(100):
+                connection.sendall(b"x")
+                time.sleep(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as dripping:
+        thread = threading.Thread(target=drip, args=(dripping,))
+        thread.start()
+        seconds = given_up(dripping.getsockname()[1])
+        thread.join()
+    assert seconds < 2
+
+
+@pytest.mark.parametrize("name", ["READY_TIMEOUT", "PORT"])
+@pytest.mark.parametrize("text", ["x", "-1", "0", "nan", "inf", "1e9"])
+def test_what_is_no_number_is_told(server, name, text):
+    assert level(environ(server, **{name: text})) == "environment"
