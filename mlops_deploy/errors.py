@@ -3,6 +3,7 @@
 DeployError                  1    unexpected, or local I/O; nothing exposed
 ├── UnusableInputError       2    usage, configuration, a model or file that cannot be used
 │   └── ConfigError          2    mistakes in a configuration file, each with its position
+├── LockedError              3    another process holds what is needed, for longer than anybody waits
 ├── NeverReadyError          4    a server never became ready; nothing was exposed
 ├── UnreachableError         8    engine, registry or target does not answer; a retry makes sense
 ├── ContentMismatchError    12    content does not verify
@@ -36,6 +37,12 @@ class UnusableInputError(DeployError):
 
 class ConfigError(UnusableInputError):
     """Every mistake of one configuration file; `detail` holds the rendered issues, ready to print."""
+
+
+class LockedError(DeployError):
+    """Another process holds what is needed, and did not let go in time."""
+
+    exit_code = 3
 
 
 class NeverReadyError(DeployError):

@@ -65,7 +65,8 @@ def render(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset, s
     """Render the service for Docker Compose, telling which model and which server it names."""
     ref = CarrierRef(name=carrier.image, digest=carrier.digest, content_id=carrier.content_id)
     rendered = render_compose(spec, ref, image, preset)
-    story.say(f"model {carrier.name}@{carrier.content_id.short}: carrier `{ref.image.ref}`, built {carrier.time}")
+    built = f", built {carrier.time}" if carrier.time else ""
+    story.say(f"model {carrier.name}@{carrier.content_id.short}: carrier `{ref.image.ref}`{built}")
     story.say(f"server: `{image.ref}`")
     if not spec.ready.golden:
         story.say("golden requests: not checked; name a file of them at `ready.golden`")

@@ -1,11 +1,17 @@
 """Files that are there whole or not at all, and one writer at a time."""
 
 import fcntl
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, Final
 
+from mlops_deploy.errors import LockedError
 from mlops_deploy.oci.partial import PartialFile, sync_folder
+
+_PAUSE: Final = 0.02
+_PATIENCE: Final = 1.0
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -20,8 +26,31 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on the file `path`; the kernel drops it at any death. Held for milliseconds only."""
+def locked(path: Path, doing: str, *, deadline: float, tell: Callable[[str], None]) -> Iterator[None]:
+    """Hold an exclusive lock on the file `path`, which the kernel frees at any death.
+
+    `tell` hears, after a second, that another process is `doing` it now; `LockedError` is raised after `deadline`
+    seconds.
+    """
     with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        started, told = time.monotonic(), False
+        while not _taken(file):
+            waited = time.monotonic() - started
+            if waited > deadline:
+                raise LockedError(
+                    f"another process has been {doing} for {deadline:g} s",
+                    hint=f"`fuser {path}` names it; end it, or try again later",
+                )
+            if waited > _PATIENCE and not told:
+                tell(f"waiting: another process is {doing}")
+                told = True
+            time.sleep(_PAUSE)
         yield
+
+
+def _taken(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

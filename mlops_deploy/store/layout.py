@@ -1,29 +1,40 @@
 """The embedded store: an OCI image layout that skopeo, oras and crane read, plus the log of builds."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.oci.archive import LAYOUT
+from mlops_deploy.oci.blobs import LayoutBlobs
+from mlops_deploy.oci.metadata import LABEL
 from mlops_deploy.oci.partial import PartialFile, reporting, sweep, sync_folder
-from mlops_deploy.oci.types import REF_NAME, Blob, Descriptor, JsonDict
+from mlops_deploy.oci.types import Blob, Descriptor, JsonDict
+from mlops_deploy.oci.view import view_images
 from mlops_deploy.spec.refs import SHORT, ContentId, Digest, ImageRef
+from mlops_deploy.store import index as naming
 from mlops_deploy.store import log
 from mlops_deploy.store.files import locked, replace_file
+
+_LOCK_DEADLINE: Final = 60.0
+
+
+def _unheard(_: str) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """A carrier in the store, as its last build names it."""
+    """A carrier in the store, as its last build names it; what others copied there has no time and no source."""
 
     name: str
     digest: Digest
     content_id: ContentId
     tags: tuple[str, ...]
-    time: str
-    source: str
+    time: str | None
+    source: str | None
 
     @property
     def image(self) -> str:
@@ -75,16 +86,24 @@ class LayoutStore:
         """A file beside the blobs that becomes one."""
         return PartialFile(self._blobs)
 
-    def record(self, entry: log.Built, names: Sequence[ImageRef], index: Descriptor) -> None:
-        """Name a complete carrier in `index.json` and append the build to the log, under the store's lock."""
-        with locked(self.path / ".lock"):
+    def record(
+        self, entry: log.Built, names: Sequence[ImageRef], index: Descriptor, tell: Callable[[str], None] = _unheard
+    ) -> None:
+        """Append the build to the log, then name the carrier in `index.json`, under the store's lock.
+
+        In between, names still mean what they meant before. `tell` hears when another process holds the lock; raises
+        `LockedError` when it does so for a minute.
+        """
+        with locked(self.path / ".lock", f"writing to the store `{self.path}`", deadline=_LOCK_DEADLINE, tell=tell):
             sync_folder(self._blobs)
-            replace_file(self.path / "index.json", _renamed(self._index(), names, index))
+            renamed = naming.renamed(self._index(), names, index)
             log.append(self.path / "log.jsonl", entry)
+            replace_file(self.path / "index.json", renamed)
 
     def builds(self) -> Iterator[Stored]:
-        """All builds, newest first."""
-        for entry in reversed(list(log.read(self.path / "log.jsonl"))):
+        """All builds, newest first; then the carriers of `index.json` that are in no log, read from their labels."""
+        logged = list(log.read(self.path / "log.jsonl"))
+        for entry in reversed(logged):
             yield Stored(
                 name=entry.name,
                 digest=Digest.parse(entry.digest),
@@ -93,6 +112,24 @@ class LayoutStore:
                 time=entry.time,
                 source=entry.source,
             )
+        yield from self._unlogged({entry.digest for entry in logged})
+
+    def _unlogged(self, known: set[str]) -> Iterator[Stored]:
+        names: dict[str, list[str]] = {}
+        for name, digest in reversed(naming.entries(self._index())):
+            if digest not in known:
+                names.setdefault(digest, []).extend([name] if name else [])
+        for digest, found in names.items():
+            with suppress(DeployError):
+                yield self._read(Digest.parse(digest), found)
+
+    def _read(self, digest: Digest, names: Sequence[str]) -> Stored:
+        """Raise a `DeployError` for what is no carrier, or is damaged."""
+        labels = view_images(LayoutBlobs(self.path), digest)[0].labels
+        name, content_id = labels.get(f"{LABEL}name", ""), ContentId(labels.get(f"{LABEL}content", ""))
+        tags = tuple(str(tag) for text in names if (tag := _as_tag(text, name)))
+        ImageRef.parse(name)
+        return Stored(name=name, digest=digest, content_id=content_id, tags=tags, time=None, source=None)
 
     def newest(self, name: str) -> Stored | None:
         """The last build of the model `name`; None when there is none."""
@@ -111,64 +148,40 @@ class LayoutStore:
 
     def _what_is_there(self) -> str:
         names = sorted({f"`{stored.image}:{stored.digest.short}`" for stored in self.builds()})
-        if not names:
-            return "the store is empty; build a carrier with `mlops-deploy build-model`"
-        return f"there are {', '.join(names[:10])}{' …' if len(names) > 10 else ''}"  # noqa: PLR2004 - a line's worth
+        if names:
+            return f"there are {', '.join(names[:10])}{' …' if len(names) > 10 else ''}"  # noqa: PLR2004 - a line's worth
+        if naming.entries(self._index()):
+            return "none of its images is a whole carrier; `skopeo copy --all --preserve-digests` copies whole ones"
+        return "the store is empty; build a carrier with `mlops-deploy build-model`"
 
     def _tagged(self) -> dict[str, str]:
         """Names of `index.json` with the digest that each has now."""
-        named = ((_ref_name(entry), entry.get("digest")) for entry in _entries(self._index()))
-        return {name: str(digest) for name, digest in named if name}
+        return {name: digest for name, digest in naming.entries(self._index()) if name}
 
     def _index(self) -> JsonDict:
-        path = self.path / "index.json"
-        try:
-            document = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            document = {"schemaVersion": 2, "manifests": []}
-        except (OSError, ValueError) as error:
-            raise _unreadable(path) from error
-        if not isinstance(document, dict):
-            raise _unreadable(path)
-        return document
+        return naming.read(self.path / "index.json")
 
 
-def _unreadable(path: Path) -> DeployError:
-    return DeployError(
-        f"`{path}` cannot be read as an image index",
-        hint="restore it, or move it away: the next build writes a new one, and names move to what is built then",
-    )
-
-
-def _entries(index: JsonDict) -> list[JsonDict]:
-    found = index.get("manifests")
-    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
-
-
-def _ref_name(entry: JsonDict) -> str | None:
-    annotations = entry.get("annotations")
-    name = annotations.get(REF_NAME) if isinstance(annotations, dict) else None
-    return name if isinstance(name, str) else None
-
-
-def _renamed(index: JsonDict, names: Sequence[ImageRef], target: Descriptor) -> bytes:
-    taken = {str(name) for name in names}
-    kept = [entry for entry in _entries(index) if _ref_name(entry) not in taken]
-    added = [target.as_json(annotations={REF_NAME: str(name)}) for name in names]
-    return Blob.of_json("application/json", {**index, "schemaVersion": 2, "manifests": kept + added}).data
+def _as_tag(text: str, name: str) -> ImageRef | None:
+    """`NAME:TAG` as we write it; others write the tag alone."""
+    with suppress(UnusableInputError):
+        ref = ImageRef.parse(text if ":" in text else f"{name}:{text}")
+        return ref if ref.tag else None
+    return None
 
 
 def _names(stored: Stored, text: str, tagged: dict[str, str]) -> bool:
-    if len(text) >= SHORT and (stored.digest.hex.startswith(text) or stored.content_id.hex.startswith(text)):
-        return True
     if text in tagged:
         return str(stored.digest) == tagged[text]
+    if len(text) >= SHORT and (stored.digest.hex.startswith(text) or stored.content_id.hex.startswith(text)):
+        return True
+    if stored.time is None and text in stored.tags:
+        return True
     try:
         ref = ImageRef.parse(text)
     except UnusableInputError:
         return False
-    if ref.name not in {stored.name, stored.image, *(ImageRef.parse(tag).name for tag in stored.tags)}:
-        return False
+    called = ref.name in {stored.name, stored.image, *(ImageRef.parse(tag).name for tag in stored.tags)}
     if ref.digest:
-        return ref.digest == stored.digest
-    return ref.tag is None or (ref.tag == stored.digest.short and len(ref.tag) == SHORT)
+        return called and ref.digest == stored.digest
+    return called and ref.tag in {None, stored.digest.short}

@@ -1,7 +1,10 @@
+import fcntl
 import threading
+import time
 
 import pytest
 
+from mlops_deploy.errors import LockedError
 from mlops_deploy.oci.partial import PartialFile
 from mlops_deploy.store.files import locked, replace_file
 
@@ -36,7 +39,7 @@ def test_one_at_a_time_holds_a_lock(tmp_path):
 
     def enter():
         for _ in range(50):
-            with locked(tmp_path / ".lock"):
+            with locked(tmp_path / ".lock", "testing", deadline=30, tell=print):
                 inside.append(1)
                 most.append(len(inside))
                 inside.pop()
@@ -48,3 +51,28 @@ def test_one_at_a_time_holds_a_lock(tmp_path):
         thread.join()
     assert max(most) == 1
     assert len(most) == 200
+
+
+@pytest.fixture
+def held(tmp_path):
+    """A lock that another process holds, as the kernel sees it."""
+    with (tmp_path / ".lock").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+def test_a_lock_that_another_holds_is_not_waited_for_for_ever(tmp_path, held):
+    told, started = [], time.monotonic()
+    waiting = locked(tmp_path / ".lock", "writing", deadline=1.2, tell=told.append)
+    with pytest.raises(LockedError, match=r"another process has been writing for 1\.2 s") as caught, waiting:
+        raise AssertionError
+    assert 1.2 <= time.monotonic() - started < 5
+    assert told == ["waiting: another process is writing"]
+    assert caught.value.exit_code == 3
+
+
+def test_a_lock_that_is_freed_soon_is_taken_without_a_word(tmp_path, held):
+    told = []
+    threading.Timer(0.2, lambda: fcntl.flock(held, fcntl.LOCK_UN)).start()
+    with locked(tmp_path / ".lock", "writing", deadline=30, tell=told.append):
+        assert not told

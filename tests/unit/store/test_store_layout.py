@@ -1,13 +1,20 @@
 import json
+import shutil
+import subprocess
 import threading
 
 import pytest
 
+from mlops_deploy.api.build_model import build_model
+from mlops_deploy.cli.build_model import store_destination
 from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.oci.types import INDEX, Descriptor
 from mlops_deploy.spec.refs import Digest, ImageRef
+from mlops_deploy.store import layout
+from mlops_deploy.store.cache import DigestCache
 from mlops_deploy.store.layout import LayoutStore
 from mlops_deploy.store.log import Built
+from tests.fakes.carriers import Silent, a_build, fake_shell, write_model
 
 
 @pytest.fixture
@@ -138,22 +145,86 @@ def test_entries_of_others_stay(store):
     assert index["annotations"] == {"of": "others"}
 
 
-@pytest.mark.parametrize("garbage", [b"", b"garbage", b"[]", b"5", b"\xff"])
+@pytest.mark.parametrize(
+    "garbage", [b"", b"garbage", b"[]", b"5", b"\xff", b"{}", b'{"manifests": 3}', b'{"manifests": [{}, 5]}']
+)
 def test_an_index_that_cannot_be_read_is_not_overwritten(store, garbage):
     record(store, 1)
     (store.path / "index.json").write_bytes(garbage)
     for deed in (lambda: record(store, 2), lambda: store.find("digits")):
         with pytest.raises(DeployError, match=r"index\.json` cannot be read") as caught:
             deed()
-        assert caught.value.hint
+        assert caught.value.exit_code == 1
+        assert "restore" in caught.value.hint
     assert (store.path / "index.json").read_bytes() == garbage
+    assert len((store.path / "log.jsonl").read_text().splitlines()) == 1
 
 
-@pytest.mark.parametrize("odd", [{"manifests": 5}, {"manifests": [5, {}, {"annotations": 3}]}, {}])
-def test_an_odd_index_gives_no_traceback(store, odd):
+def test_odd_entries_of_others_give_no_traceback(store):
+    odd = {"schemaVersion": 2, "manifests": [{}, {"annotations": 3}, {"digest": 5}, {"digest": "sha512:0"}]}
     (store.path / "index.json").write_text(json.dumps(odd))
+    with pytest.raises(UnusableInputError, match="no carrier") as caught:
+        store.find("digits")
+    assert "empty" not in caught.value.hint
     digest = record(store, 1)
     assert store.find("digits").digest == digest
+
+
+def test_names_hold_while_a_build_is_logged_and_not_yet_named(store, monkeypatch):
+    first = record(store, 1, "digits:prod")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(layout, "replace_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        record(store, 2, "digits:prod")
+    monkeypatch.undo()
+    assert store.find("digits:prod").digest == first
+    second = record(store, 2, "digits:prod")
+    assert store.find("digits:prod").digest == second
+
+
+class TestWithoutALog:
+    """A layout that others wrote, or that was copied without its log."""
+
+    @pytest.fixture
+    def built(self, store, tmp_path):
+        model = write_model(tmp_path / "m", {"a": b"1"})
+        build = a_build(model, fake_shell(tmp_path), tags=[ImageRef.parse("digits:1.0")])
+        carriers = []
+        for data in (b"1", b"2"):
+            (model / "a").write_bytes(data)
+            place = store_destination(store, build)
+            carriers.append(build_model(build, [place], DigestCache(None), Silent()).carrier)
+        return carriers
+
+    @pytest.mark.parametrize("log", [None, b"", b'{"time":"20'])
+    def test_its_names_are_those_of_the_index(self, store, built, log):
+        first, second = built
+        (store.path / "log.jsonl").unlink() if log is None else (store.path / "log.jsonl").write_bytes(log)
+        for text in ("digits", "digits:1.0", second.digest.short, f"digits@{second.digest}", second.content_id.hex):
+            assert store.find(text).digest == second.digest, text
+        assert store.find(f"digits:{first.digest.short}").digest == first.digest
+        found = store.newest("digits")
+        assert (found.content_id, found.image, found.time, found.source) == (second.content_id, "digits", None, None)
+
+    def test_a_name_that_is_a_tag_alone(self, store, built):
+        _, second = built
+        (store.path / "log.jsonl").unlink()
+        entry = second.index.descriptor.as_json(annotations={"org.opencontainers.image.ref.name": "2.0"})
+        (store.path / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+        assert store.find("digits:2.0").digest == second.digest
+        assert store.find("2.0").digest == second.digest
+
+    def test_what_skopeo_copied(self, store, built, tmp_path):
+        if not shutil.which("skopeo"):
+            pytest.skip("no skopeo here")
+        copy = ["skopeo", "copy", "-q", "--all", "--preserve-digests"]
+        subprocess.run([*copy, f"oci:{store.path}:digits:1.0", f"oci:{tmp_path / 'other'}:x:9"], check=True)
+        other = LayoutStore(tmp_path / "other")
+        assert other.find("x:9").digest == built[1].digest
+        assert other.find("digits").tags == ("x:9",)
 
 
 def test_a_path_that_is_a_file(tmp_path):
