@@ -20,9 +20,16 @@ from mlops_server.model import ServedModel
 from mlops_server.tensors import read_request, write_response
 
 _log = logging.getLogger("mlops_server")
+
+
+class TooLargeError(Exception):
+    """The body of a request has more bytes than this server takes."""
+
+
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (InvalidInput, 400),
     (ModelNotFound, 404),
+    (TooLargeError, 413),
     (ClientDisconnect, 499),  # nobody hears it; the count of requests does
     (ModelNotReady, 503),
 )
@@ -32,9 +39,10 @@ UNEXPECTED = 500
 class Rest:
     """The handlers of one model."""
 
-    def __init__(self, plane: DataPlane, model: ServedModel) -> None:
+    def __init__(self, plane: DataPlane, model: ServedModel, max_request_bytes: int) -> None:
         self._plane = plane
         self._model = model
+        self._max = max_request_bytes
 
     def routes(self) -> list[Route]:
         """Every path there is; any other is a 404."""
@@ -69,10 +77,24 @@ class Rest:
         if not model.ready:
             raise ModelNotReady(model.name)
         headers = dict(request.headers)
-        asked = read_request(await request.body(), headers, model.name)
+        asked = read_request(await self._body(request), headers, model.name)
         answer, _ = await model(asked, headers)
         body, headers = write_response(answer)
         return Response(body, headers=headers)
+
+    async def _body(self, request: Request) -> bytes:
+        """The whole body; `TooLargeError` before a byte of it is read, or as soon as it has too many."""
+        if int(request.headers.get("content-length", 0)) > self._max:
+            raise self._too_large()
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > self._max:
+                raise self._too_large()
+        return bytes(body)
+
+    def _too_large(self) -> TooLargeError:
+        return TooLargeError(f"the body is too large: at most {self._max} bytes are taken (`MAX_REQUEST_BYTES`)")
 
     async def model_ready(self, request: Request) -> Response:
         """200 when this very model, and this version if one is named, is loaded; 503 until then."""
@@ -114,14 +136,17 @@ class Rest:
         return self._model
 
 
-def application(plane: DataPlane, model: ServedModel, lifespan: Callable[[Starlette], Any]) -> Starlette:
+def application(
+    plane: DataPlane, model: ServedModel, lifespan: Callable[[Starlette], Any], max_request_bytes: int
+) -> Starlette:
     """The ASGI application that serves `model`."""
     handlers: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
         HTTPException: _http_failure,
         Exception: _failure,
         **{kind: _failure for kind, _ in _STATUS},
     }
-    return Starlette(routes=Rest(plane, model).routes(), exception_handlers=handlers, lifespan=lifespan)
+    routes = Rest(plane, model, max_request_bytes).routes()
+    return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
 
 
 def failure(error: Exception) -> Response:

@@ -8,7 +8,6 @@ from typing import Any
 import grpc
 from grpc import aio
 from grpc_interceptor.server import AsyncServerInterceptor
-from kserve.constants.constants import MAX_GRPC_MESSAGE_LENGTH
 from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
@@ -90,10 +89,10 @@ class Servicer(InferenceServicer):
             raise ModelNotFound(f"{name} version {version}" if version else name)
 
 
-async def start(plane: DataPlane, model: ServedModel, address: str) -> aio.Server:
+async def start(plane: DataPlane, model: ServedModel, address: str, max_request_bytes: int) -> aio.Server:
     """A started server on `address` (`host:port`); raises `RuntimeError` when the port is taken."""
-    options = [(f"grpc.max_{way}_message_length", MAX_GRPC_MESSAGE_LENGTH) for way in ("send", "receive")]
-    server = aio.server(interceptors=(Faults(model.name),), options=[*options, ("grpc.so_reuseport", 0)])
+    options = [("grpc.max_receive_message_length", max_request_bytes), ("grpc.so_reuseport", 0)]
+    server = aio.server(interceptors=(Faults(model.name),), options=options)
     pb_grpc.add_GRPCInferenceServiceServicer_to_server(Servicer(plane, model), server)
     server.add_insecure_port(address)
     await server.start()

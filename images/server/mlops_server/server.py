@@ -37,7 +37,7 @@ class Server:
         self._model = ServedModel(choice, load_hook(settings.hook))
         self._plane = HonestDataPlane(self._model)
         config = uvicorn.Config(
-            application(self._plane, self._model, self._running),
+            application(self._plane, self._model, self._running, settings.max_request_bytes),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -73,8 +73,11 @@ class Server:
         self._http.should_exit = True
 
     async def _start_calls(self, port: int) -> aio.Server | None:
+        if not port:
+            return None
+        address, most = f"{self._settings.host}:{port}", self._settings.max_request_bytes
         try:
-            return await rpc.start(self._plane, self._model, f"{self._settings.host}:{port}") if port else None
+            return await rpc.start(self._plane, self._model, address, most)
         except RuntimeError:
             self._give_up(SettingsError(f"cannot listen on port {port} (gRPC)"))
             return None

@@ -16,6 +16,7 @@ from kserve.utils.numpy_codec import from_np_dtype, to_np_dtype
 
 BINARY_HEADER = "inference-header-content-length"
 MAIN_OUTPUT = "output-0"
+_MOST_DIMENSIONS = 32  # of an array, in every numpy
 _NUMERIC = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}
 
 
@@ -62,11 +63,18 @@ def _read_outputs(message: Mapping[str, Any]) -> list[RequestedOutput] | None:
         return None
     if not isinstance(outputs, list) or not all(_has_name(output) for output in outputs):
         raise InvalidInput("`outputs` must be a list of objects with a `name`")
-    return [RequestedOutput(name=output["name"], parameters=output.get("parameters") or {}) for output in outputs]
+    if len({output["name"] for output in outputs}) != len(outputs):  # a short request for an answer without end
+        raise InvalidInput("`outputs` asks for an output twice")
+    return [_read_output(output) for output in outputs]
 
 
 def _has_name(output: object) -> bool:
     return isinstance(output, dict) and isinstance(output.get("name"), str)
+
+
+def _read_output(output: Mapping[str, Any]) -> RequestedOutput:
+    _expect(output, "parameters", dict)
+    return RequestedOutput(name=output["name"], parameters=output.get("parameters") or {})
 
 
 def _read_input(tensor: object, tensors: io.BytesIO) -> InferInput:
@@ -77,12 +85,19 @@ def _read_input(tensor: object, tensors: io.BytesIO) -> InferInput:
         raise InvalidInput("each input needs a `name` and a `datatype`")
     if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
         raise InvalidInput(f"the `shape` of input `{name}` must be a list of sizes")
+    if len(shape) > _MOST_DIMENSIONS:
+        raise InvalidInput(
+            f"the `shape` of input `{name}` has {len(shape)} dimensions, at most {_MOST_DIMENSIONS} are taken"
+        )
     _expect(tensor, "parameters", dict)
     parameters = tensor.get("parameters") or {}
     array = _array(name, datatype, tensor.get("data"), parameters.get("binary_data_size"), tensors)
     if array.size != np.prod(shape, dtype=object):
         raise InvalidInput(f"input `{name}` has {array.size} values, its shape {shape} asks for another number")
-    return InferInput(name, shape, datatype, data=array.reshape(shape), parameters=parameters)
+    try:
+        return InferInput(name, shape, datatype, data=array.reshape(shape), parameters=parameters)
+    except (ValueError, OverflowError) as error:  # no values, and a size beyond what an array can have
+        raise InvalidInput(f"input `{name}` cannot have the shape {shape}: {error}") from error
 
 
 def _array(name: str, datatype: str, data: object, size: object, tensors: io.BytesIO) -> np.ndarray:

@@ -17,3 +17,14 @@ def test_grpc_can_be_turned_off(off):
 def test_what_is_no_port_is_refused(text):
     with pytest.raises(SettingsError, match="expected a port"):
         read_settings({"PORT": text})
+
+
+def test_the_largest_request():
+    assert read_settings({}).max_request_bytes == 16 * 1024 * 1024
+    assert read_settings({"MAX_REQUEST_BYTES": "1000"}).max_request_bytes == 1000
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "0", "64MiB", "2147483648", "9" * 5000])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(SettingsError, match="expected a number of bytes"):
+        read_settings({"MAX_REQUEST_BYTES": text})
