@@ -1,6 +1,7 @@
 """The server contract against the real image: chosen by environment, honestly ready, strict with its clients."""
 
 import hashlib
+import http.client
 import json
 import struct
 import subprocess
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 pytestmark = pytest.mark.docker
 
@@ -22,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 MAKE = """
 import hashlib, pathlib, pickle, sys, time
 import joblib, skops.io
+import sklearn.base
 from sklearn.datasets import load_digits, load_wine
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -42,6 +46,10 @@ class Sleep:
     def __reduce__(self):
         return time.sleep, (2.5,)
 
+class Leave:
+    def __reduce__(self):
+        return sys.exit, (3,)
+
 digits, wine = load_digits(), load_wine()
 classifier = LogisticRegression(max_iter=300).fit(digits.data / 16, digits.target)
 named = make_pipeline(StandardScaler(), LogisticRegression()).fit(wine.data, wine.target_names[wine.target])
@@ -52,9 +60,15 @@ put("wine-skops", "wine.skops", lambda path: skops.io.dump(named, path))
 put("stranger", "odd.skops", lambda path: skops.io.dump({"a": time.sleep}, path))
 put("broken", "model.joblib", lambda path: path.write_bytes(pickle.dumps(classifier)[:200]))
 put("useless", "model.pkl", lambda path: path.write_bytes(pickle.dumps({"no": "predict"})))
+put("old-way", "model.pkl", lambda path: path.write_bytes(pickle.dumps(classifier, protocol=0)))
+put("leaver", "model.pkl", lambda path: path.write_bytes(pickle.dumps(Leave())))
 put("nothing", "notes.txt", lambda path: path.write_text("hello"))
 classifier.delay = Sleep()
 put("late", "model.joblib", lambda path: joblib.dump(classifier, path))
+sklearn.base.__version__ = "1.0.2"
+put("aged", "model.joblib", lambda path: joblib.dump(named, path))
+(volume / "loop").symlink_to("loop")
+(volume / "v" / ("c" * 64)).symlink_to("/tmp")
 """
 
 SLOW_HOOK = """
@@ -93,6 +107,8 @@ print(json.dumps({
     "name": code(infer, "wine", [1, 64], [0.5] * 64),
     "another version": code(infer, "digits", [1, 64], [0.5] * 64, model_version="0" * 12),
     "load": code(stub.RepositoryModelLoad, pb.RepositoryModelLoadRequest(model_name="digits")),
+    "large": code(infer, "digits", [1, 64], [0.5] * (3 << 20)),
+    "dimensions": code(infer, "digits", [1] * 70 + [64], [0.5] * 64),
     "unload": code(stub.RepositoryModelUnload, pb.RepositoryModelUnloadRequest(model_name="digits")),
 }))
 """
@@ -240,6 +256,10 @@ MISTAKES = {
     "missing values": rows([None] * 64),
     "two inputs of one name": {"inputs": rows()["inputs"] * 2},
     "no rows": rows([], [0, 64]),
+    "more dimensions than an array has": rows(shape=[1] * 70 + [64]),
+    "no values of a size that no array has": rows([], [2**63, 0]),
+    "an output twice": rows(outputs=[{"name": "output-0"}] * 2),
+    "an output with a number of parameters": rows(outputs=[{"name": "output-0", "parameters": 1}]),
 }
 
 
@@ -275,6 +295,138 @@ def test_a_broken_binary_request_is_a_400(digits, length):
     assert digits.infer(rows(), headers={"Inference-Header-Content-Length": length})[0] == 400
 
 
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**64), 2**64)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+)
+JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5)
+SIZES = st.integers(0, 5) | st.sampled_from([64, 2**31, 2**63 - 1, 2**63, 2**64 - 1])
+DATATYPES = ["BOOL", "BYTES", "FP16", "FP32", "FP64", "INT8", "INT64", "UINT8", "UINT64"]
+PARAMETERS = st.dictionaries(
+    st.sampled_from(["binary_data_size", "binary_data", "binary_data_output", "content_type"]), JSON
+)
+OUTPUTS = st.fixed_dictionaries(
+    {"name": st.sampled_from(["output-0", "predict_proba", "x"])}, optional={"parameters": PARAMETERS}
+)
+
+
+def mostly(sound):
+    """What may stand there; sometimes anything else."""
+    return st.one_of(sound, sound, sound, JSON)
+
+
+INPUTS = st.fixed_dictionaries(
+    {"name": mostly(st.sampled_from(["x", "y"])), "shape": mostly(st.lists(mostly(SIZES), max_size=80))},
+    optional={
+        "datatype": mostly(st.sampled_from(DATATYPES)),
+        "data": mostly(st.just([]) | st.just([0.5] * 64) | st.lists(SCALARS) | st.lists(st.text())),
+        "parameters": mostly(PARAMETERS),
+    },
+)
+REQUESTS = st.fixed_dictionaries(
+    {"inputs": mostly(st.lists(mostly(INPUTS), max_size=3) | st.just(rows()["inputs"]))},
+    optional={"id": JSON, "parameters": mostly(PARAMETERS), "outputs": mostly(st.lists(mostly(OUTPUTS)))},
+)
+
+
+@settings(max_examples=600, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(request=REQUESTS, tensors=st.none() | st.binary(max_size=80) | st.just(b"\0" * 512))
+def test_no_request_is_a_fault_of_the_server(digits, request, tensors):
+    head = json.dumps(request).encode()
+    headers = {} if tensors is None else {"Inference-Header-Content-Length": str(len(head))}
+    assert digits.ask("/v2/models/digits/infer", head + (tensors or b""), headers)[0] in {200, 400}
+
+
+LIMIT = 16 << 20
+
+
+def ask_in_chunks(running, chunks):
+    connection = http.client.HTTPConnection(running.base.removeprefix("http://"), timeout=30)
+    try:
+        connection.request("POST", "/v2/models/digits/infer", body=iter(chunks), encode_chunked=True)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_a_request_that_is_too_large_is_a_413(digits):
+    before = counted(digits, 413)
+    sound = json.dumps(rows()).encode()
+    assert digits.infer(sound.ljust(LIMIT))[0] == 200
+    status, answer = digits.infer(sound.ljust(LIMIT + 1))
+    assert (status, "at most 16777216 bytes" in answer["error"]) == (413, True)
+    assert ask_in_chunks(digits, [sound, *[b" " * (1 << 20)] * 15]) == 200
+    assert ask_in_chunks(digits, [sound, *[b" " * (1 << 20)] * 16]) == 413
+    assert counted(digits, 413) == before + 2
+
+
+def test_a_body_that_is_announced_too_large_is_refused_unread(digits):
+    connection = http.client.HTTPConnection(digits.base.removeprefix("http://"), timeout=5)
+    try:
+        connection.putrequest("POST", "/v2/models/digits/infer")
+        connection.putheader("Content-Length", str(LIMIT + 1))
+        connection.endheaders()
+        assert connection.getresponse().status == 413
+    finally:
+        connection.close()
+
+
+def test_requests_without_end_do_not_fill_the_memory(server_image, volume):
+    with container(server_image, volume, "--memory", "512m", "--memory-swap", "512m", MODEL="digits") as running:
+        running.wait("/v2/models/digits/ready")
+        assert ask_in_chunks(running, [b"[" * (1 << 20)] * 800) == 413
+        assert running.infer(rows())[0] == 200
+
+
+def test_the_largest_request_is_for_the_job_to_say(server_image, volume):
+    with container(server_image, volume, MODEL="digits", MAX_REQUEST_BYTES="1000") as running:
+        running.wait("/v2/models/digits/ready")
+        sound = json.dumps(rows()).encode()
+        assert [running.infer(sound.ljust(size))[0] for size in (1000, 1001)] == [200, 413]
+
+
+def test_another_version_of_scikit_learn_is_logged_once_with_both(server_image, volume):
+    with container(server_image, volume, MODEL="aged") as running:
+        running.wait("/v2/models/aged/ready")
+        log = docker("logs", running.container).stderr
+        script = "import sklearn; print(sklearn.__version__)"
+        here = docker("exec", running.container, "python", "-c", script).stdout.strip()
+    (line,) = (line for line in log.splitlines() if "1.0.2" in line)
+    assert line.startswith(
+        f"WARNING the model was written with scikit-learn 1.0.2, this server has {here}: predictions"
+    )
+
+
+@pytest.mark.parametrize("step", ["", "def predict(model, inputs): return model.predict(inputs)\n"])
+def test_a_hook_that_leaves_while_it_is_loaded(server_image, volume, tmp_path, step):
+    (tmp_path / "hook.py").write_text(f"{step}import sys\nsys.exit(3)\n")
+    tmp_path.chmod(0o755)
+    options = [
+        "-v",
+        f"{tmp_path}:/hook:ro",
+        "-v",
+        f"{volume}:/model:ro",
+        "-e",
+        "MODEL=digits",
+        "-e",
+        "HOOK=/hook/hook.py",
+    ]
+    done = docker("run", "--rm", *options, server_image, check=False)
+    assert (done.returncode, "SystemExit: 3" in done.stderr, "Traceback" in done.stderr) == (78, True, False)
+
+
+def test_a_hook_that_leaves_at_a_request_fails_this_request_alone(server_image, volume, tmp_path):
+    (tmp_path / "hook.py").write_text("import sys\ndef preprocess(request, headers):\n    sys.exit(3)\n")
+    tmp_path.chmod(0o755)
+    with container(server_image, volume, "-v", f"{tmp_path}:/hook:ro", MODEL="digits", HOOK="/hook/hook.py") as running:
+        running.wait("/v2/models/digits/ready")
+        assert running.infer(rows())[0] == 500
+        assert running.ask("/v2/models/digits/ready")[0] == 200
+
+
 def test_an_unknown_model_is_a_404(digits):
     assert digits.infer(rows(), model="wine")[0] == 404
 
@@ -303,6 +455,8 @@ def test_grpc(digits):
         "another version": "NOT_FOUND",
         "load": "UNIMPLEMENTED",
         "unload": "UNIMPLEMENTED",
+        "large": "RESOURCE_EXHAUSTED",
+        "dimensions": "INVALID_ARGUMENT",
     }
 
 
@@ -423,6 +577,13 @@ def exit_code(name):
         ({"MODEL": "digits", "HOOK": "/nowhere.py"}, 78, "hook `/nowhere.py` cannot be loaded"),
         ({"MODEL": "digits", "GRPC_PORT": "8080"}, 78, "cannot listen on port 8080 (gRPC)"),
         ({"MODEL_PATH": "/model"}, 78, "64 hex digits"),
+        ({"MODEL_PATH": "/model/wine"}, 78, "is a link"),
+        ({"MODEL": "loop"}, 78, "`loop`, which is not there"),
+        ({"MODEL": "digits@cccc"}, 78, "no content id"),
+        ({"MODEL_PATH": f"/model/v/{'c' * 64}", "MODEL_NAME": "x"}, 78, "64 hex digits"),
+        ({"MODEL": "digits", "MAX_REQUEST_BYTES": "64MiB"}, 78, "`MAX_REQUEST_BYTES` is `64MiB`"),
+        ({"MODEL": "old-way"}, 65, "protocol 0 or 1: write it again"),
+        ({"MODEL": "leaver"}, 65, "SystemExit: 3"),
         ({"MODEL": "broken"}, 65, "cannot be read"),
         ({"MODEL": "useless"}, 65, "has no `predict`"),
         ({"MODEL": "nothing"}, 65, "no file of a known format"),

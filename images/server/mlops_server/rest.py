@@ -15,21 +15,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from mlops_server.body import Refusal, TooLargeError, read_body
 from mlops_server.metrics import REQUESTS, SECONDS
 from mlops_server.model import ServedModel
 from mlops_server.tensors import read_request, write_response
 
 _log = logging.getLogger("mlops_server")
-
-
-class TooLargeError(Exception):
-    """The body of a request has more bytes than this server takes."""
-
-
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (InvalidInput, 400),
     (ModelNotFound, 404),
-    (TooLargeError, 413),
     (ClientDisconnect, 499),  # nobody hears it; the count of requests does
     (ModelNotReady, 503),
 )
@@ -77,24 +71,10 @@ class Rest:
         if not model.ready:
             raise ModelNotReady(model.name)
         headers = dict(request.headers)
-        asked = read_request(await self._body(request), headers, model.name)
+        asked = read_request(await read_body(request, self._max), headers, model.name)
         answer, _ = await model(asked, headers)
         body, headers = write_response(answer)
         return Response(body, headers=headers)
-
-    async def _body(self, request: Request) -> bytes:
-        """The whole body; `TooLargeError` before a byte of it is read, or as soon as it has too many."""
-        if int(request.headers.get("content-length", 0)) > self._max:
-            raise self._too_large()
-        body = bytearray()
-        async for part in request.stream():
-            body += part
-            if len(body) > self._max:
-                raise self._too_large()
-        return bytes(body)
-
-    def _too_large(self) -> TooLargeError:
-        return TooLargeError(f"the body is too large: at most {self._max} bytes are taken (`MAX_REQUEST_BYTES`)")
 
     async def model_ready(self, request: Request) -> Response:
         """200 when this very model, and this version if one is named, is loaded; 503 until then."""
@@ -151,6 +131,8 @@ def application(
 
 def failure(error: Exception) -> Response:
     """What a client is told: its own mistakes in full, ours by name only (the log has the rest)."""
+    if isinstance(error, TooLargeError):
+        return Refusal(orjson.dumps({"error": str(error)}), 413, media_type="application/json")
     for kind, status in _STATUS:
         if isinstance(error, kind):
             return _json({"error": str(error)}, status)
