@@ -5,18 +5,40 @@ import io
 import json
 import os
 import re
+import secrets
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from mlops_deploy.adapters.process import OverdueError
 from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
 from mlops_deploy.ports import Completed, LineSink, Runner
 from mlops_deploy.spec.recipe import ImageFacts, Recipe
 from mlops_deploy.spec.refs import Digest
 from mlops_deploy.spec.secret import Secret
 
-_NO_ENGINE: Final = ("Cannot connect to the Docker daemon", "error during connect")
+BUILD_DEADLINE: Final = 3600.0
+"""Seconds that one build may take, the download of the base and of the packages included."""
+
+_SOON: Final = 10.0
+"""Seconds in which an engine that is there answers."""
+
+_PATIENCE: Final = 120.0
+"""Seconds for what only looks something up or removes it."""
+
+_RUN_DEADLINE: Final = 300.0
+"""Seconds for a program of an image, its container's start included."""
+
+_NO_ENGINE: Final = (
+    "Cannot connect to the Docker daemon",
+    "error during connect",
+    "Failed to initialize",
+    "unable to resolve docker endpoint",
+    "permission denied while trying to connect",
+)
+_NO_CONTEXT: Final = re.compile(r'context "(.+?)": context not found')
 _NO_BUILDX: Final = ("buildx component is missing", "unknown flag: --build-context", "unknown flag: --iidfile")
 _NO_BASE: Final = "failed to resolve source metadata for"
 _ABSENT: Final = ("not found", "pull access denied", "authorization failed", "insufficient_scope")
@@ -39,17 +61,26 @@ _CONFLICT: Final = (
 )
 _TOLD: Final = re.compile(r"#\d+ \d+\.\d+ (.*)")
 _CREDENTIALS: Final = re.compile(r"://[^/@\s]+@")
+_FAILED: Final = "did not complete successfully:"
+_LONG: Final = 200
 _SHOWN: Final = 15
+_AGAIN: Final = "see what takes so long; steps that are done are kept, so that the next build goes on from there"
 
 
 class BuildKit:
-    """Builds into the engine that the docker program talks to, with that engine's own builder."""
+    """Builds into the engine that the docker program talks to, with that engine's own builder.
+
+    Every wait has an end: an engine that does not answer is an `UnreachableError` within ten seconds, a build that
+    does not end one after `BUILD_DEADLINE`.
+    """
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
+        self._answered = False
 
     def build(self, recipe: Recipe, on_line: LineSink) -> Digest:
         """The id of the built image. Raises an error of the family that says whose fault it is."""
+        self._require_answer()
         names = {id_: f"MLOPS_SECRET_{index}" for index, id_ in enumerate(recipe.secrets)}
         values = {names[id_]: secret.reveal() for id_, secret in recipe.secrets.items() if isinstance(secret, Secret)}
         redact = _redactor([line.rpartition(" = ")[2] for value in values.values() for line in value.splitlines()])
@@ -57,7 +88,10 @@ class BuildKit:
             id_file = Path(folder) / "id"
             argv = build_argv(recipe, names, id_file)
             env = {**os.environ, **values, "DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"}
-            done = self._runner.run(argv, env=env, on_line=lambda line: on_line(redact(line)))
+            with _hinting(_AGAIN):
+                done = self._runner.run(
+                    argv, env=env, timeout=BUILD_DEADLINE, on_line=lambda line: on_line(redact(line))
+                )
             if done.code != 0:
                 raise build_error([redact(line) for line in done.err.splitlines()])
             return Digest.parse(id_file.read_text(encoding="ascii").strip())
@@ -76,17 +110,37 @@ class BuildKit:
 
     def run(self, image: str, argv: Sequence[str]) -> Completed:
         """Run a program of `image` without network and with nothing to write to, and wait for its end."""
-        return self._docker("run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp", image, *argv)  # noqa: S108 - in the container
+        name = f"mlops-deploy-{secrets.token_hex(6)}"
+        options = ("--rm", "--name", name, "--network", "none", "--read-only", "--tmpfs", "/tmp")  # noqa: S108 - in the container
+        try:
+            return self._docker("run", *options, image, *argv, timeout=_RUN_DEADLINE)
+        except BaseException:
+            # The end of the docker program does not end the container, whose first process may ignore its signals.
+            with suppress(UnreachableError):
+                self._docker("rm", "--force", name, timeout=_SOON)
+            raise
 
     def remove(self, image: Digest) -> None:
         """Forget an image that has no name; what other images share stays."""
-        self._docker("image", "rm", str(image))
+        self._docker("image", "rm", str(image), timeout=_SOON)
 
-    def _docker(self, *argv: str) -> Completed:
-        done = self._runner.run(("docker", *argv))
-        if done.code != 0 and any(text in done.err for text in _NO_ENGINE):
-            raise _unreachable_engine(done.err.splitlines())
+    def _docker(self, *argv: str, timeout: float = _PATIENCE) -> Completed:
+        self._require_answer()
+        with _hinting("see what the engine is doing, `docker ps` and `docker system df` say, then run this again"):
+            done = self._runner.run(("docker", *argv), timeout=timeout)
+        _require_engine(done)
         return done
+
+    def _require_answer(self) -> None:
+        """Ask once, and not for long: no other command of the docker program gives up on an engine that hangs."""
+        if self._answered:
+            return
+        try:
+            done = self._runner.run(("docker", "ps", "--quiet", "--last", "1"), timeout=_SOON)
+        except OverdueError as late:
+            raise UnreachableError(f"no Docker Engine answers within {_SOON:g} s", hint=_hint()) from late
+        _require_engine(done)
+        self._answered = True
 
 
 def build_argv(recipe: Recipe, variables: dict[str, str], id_file: Path) -> tuple[str, ...]:
@@ -124,18 +178,42 @@ def build_error(lines: Sequence[str]) -> DeployError:
 
 def _step_error(text: str, lines: Sequence[str]) -> DeployError:
     told = [found[1] for line in lines if (found := _TOLD.fullmatch(line))]
-    detail = _last(told or lines)
+    failed = next((line.partition(_FAILED)[2].strip() for line in reversed(lines) if _FAILED in line), "")
+    detail = (*([f"the step ended with: {failed[:_LONG]}"] if failed else []), *_last(told or lines))
     if any(sign in text for sign in _NO_NETWORK):
         hint = "`--index-url` names another package index, `--ca-bundle` the certificates that it is checked with"
         return UnreachableError("the package index cannot be used from the build", hint=hint, detail=detail)
     if any(sign in text for sign in _CONFLICT):
         hint = "the constraints must fit the Python of the base image"
         return UnusableInputError("these packages cannot be installed together", hint=hint, detail=detail)
-    return DeployError("the server image could not be built", detail=detail)
+    hint = "mend what the step says, in the base, the constraints or the hook; build again to go on from there"
+    return DeployError("the server image could not be built", hint=hint, detail=detail)
+
+
+def _require_engine(done: Completed) -> None:
+    if done.code != 0 and any(text in done.err for text in _NO_ENGINE):
+        raise _unreachable_engine(done.err.splitlines())
 
 
 def _unreachable_engine(lines: Sequence[str]) -> UnreachableError:
-    return UnreachableError("no Docker Engine answers", hint="start Docker, or set `DOCKER_HOST`", detail=_last(lines))
+    said = next((line.strip() for line in lines if any(sign in line for sign in _NO_ENGINE)), "")
+    if absent := _NO_CONTEXT.search(said):
+        return UnreachableError(f"there is no docker context `{absent[1]}`", hint="`docker context ls` lists them")
+    return UnreachableError("no Docker Engine answers", hint=_hint(), detail=(said,) if said else ())
+
+
+def _hint() -> str:
+    chosen = [name for name in ("DOCKER_HOST", "DOCKER_CONTEXT") if os.environ.get(name)]
+    return f"start Docker, or correct `{chosen[0]}`" if chosen else "start Docker, or set `DOCKER_HOST`"
+
+
+@contextmanager
+def _hinting(hint: str) -> Iterator[None]:
+    """Say what to do when the time is over."""
+    try:
+        yield
+    except OverdueError as late:
+        raise UnreachableError(late.message, hint=hint, detail=late.detail) from late
 
 
 def _last(lines: Sequence[str]) -> tuple[str, ...]:

@@ -16,6 +16,10 @@ from mlops_deploy.errors import UnreachableError
 from mlops_deploy.ports import LineSink
 
 
+class OverdueError(UnreachableError):
+    """A program did not end within its time; it has been ended, with its children."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """What a program left when it ended."""
@@ -37,6 +41,8 @@ except OSError as absent:
     sys.exit(f"`{sys.argv[2]}` cannot be run: {absent.strerror}")
 """
 _LAST: Final = 20
+_DRAIN: Final = 5.0
+"""Seconds in which the last output of a program that has ended is read; a grandchild may hold the pipe open."""
 
 
 class LocalRunner:
@@ -65,11 +71,11 @@ class LocalRunner:
                 _feed(process.stdin, stdin)
             code = process.wait(timeout)
         except subprocess.TimeoutExpired as late:
-            raise UnreachableError(f"`{argv[0]}` did not end within {timeout:g} s") from late
+            raise OverdueError(f"`{argv[0]}` did not end within {timeout:g} s") from late
         finally:
             _end_group(process)
             for thread in threads:
-                thread.join()
+                thread.join(_DRAIN)
         return Finished(code=code, out="".join(out), err="".join(err))
 
     def start(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], on_line: LineSink) -> "LocalProcess":
@@ -163,12 +169,16 @@ def _lines(pipe: IO[bytes] | None) -> Iterator[str]:
 
 
 def _end_group(process: subprocess.Popen[bytes], grace: float = 5) -> None:
+    """End the program with its children; one that has ended by itself may have left children on purpose."""
     if process.poll() is not None:
         return
     try:
         _signal_group(process, signal.SIGTERM)
         process.wait(grace)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        pass
+    finally:
+        # Also after a quiet end: its children may have outlived it.
         _signal_group(process, signal.SIGKILL)
         process.wait()
 

@@ -1,0 +1,73 @@
+"""Programs on this machine: ended in time, with their children, and out of reach of the terminal's Ctrl-C."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mlops_deploy.adapters import process
+from mlops_deploy.adapters.process import LocalRunner
+from mlops_deploy.errors import UnreachableError
+
+# Starts a child that ignores what it can, writes the child's id, and waits.
+FAMILY = "(trap '' TERM; exec sleep 60) & echo $! > {file}; wait"
+
+
+def running(pid):
+    """Whether the process is there and no zombie, which an absent init would leave."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def await_text(file):
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        if file.exists() and (text := file.read_text()).endswith("\n"):
+            return text.strip()
+        time.sleep(0.02)
+    raise AssertionError(f"{file} was not written")
+
+
+def test_output_and_exit_code_come_back():
+    done = LocalRunner().run(("sh", "-c", "echo out; echo err >&2; exit 3"))
+    assert (done.code, done.out, done.err) == (3, "out\n", "err\n")
+
+
+def test_a_program_that_is_too_slow_is_ended_with_its_children(tmp_path):
+    file = tmp_path / "child"
+    with pytest.raises(UnreachableError, match=r"`sh` did not end within 1 s"):
+        LocalRunner().run(("sh", "-c", FAMILY.format(file=file)), timeout=1)
+    assert not running(await_text(file))
+
+
+def test_a_child_that_outlives_its_program_does_not_hold_us(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "_DRAIN", 0.3)
+    file = tmp_path / "child"
+    started = time.monotonic()
+    assert LocalRunner().run(("sh", "-c", f"sleep 60 & echo $! > {file}")).code == 0
+    took = time.monotonic() - started
+    os.kill(int(await_text(file)), signal.SIGKILL)
+    assert took < 30
+
+
+def test_a_ctrl_c_at_the_terminal_reaches_a_program_through_us_alone(tmp_path):
+    """A terminal sends SIGINT to its whole foreground group: the program is not in it, and gets one SIGTERM from us."""
+    notes, ready = tmp_path / "notes", tmp_path / "ready"
+    noting = f"trap 'echo INT >> {notes}' INT; trap 'echo TERM >> {notes}; exit' TERM; echo > {ready}; "
+    script = noting + "while :; do sleep 0.05; done"
+    ours = f"from mlops_deploy.adapters.process import LocalRunner; LocalRunner().run(('sh', '-c', {script!r}))"
+    command = subprocess.Popen([sys.executable, "-c", ours], stderr=subprocess.DEVNULL, process_group=0)
+    try:
+        await_text(ready)
+        os.killpg(command.pid, signal.SIGINT)
+        command.wait(20)
+    finally:
+        command.kill()
+        command.wait()
+    assert notes.read_text() == "TERM\n"
