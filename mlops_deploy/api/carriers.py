@@ -1,11 +1,20 @@
 """Find a carrier by what a user calls it, and look at it or verify it."""
 
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlops_deploy.errors import ContentMismatchError, UnusableInputError
+from mlops_deploy.errors import ContentMismatchError, DeployError, UnusableInputError
 from mlops_deploy.oci.blobs import ArchiveBlobs, Blobs, LayoutBlobs
 from mlops_deploy.oci.check import check
+from mlops_deploy.oci.documents import DocumentError
+from mlops_deploy.oci.layout import Named, named
+from mlops_deploy.oci.metadata import LABEL
+from mlops_deploy.oci.names import printable
+from mlops_deploy.oci.types import INDEX, MANIFEST
 from mlops_deploy.oci.view import CarrierView, view, view_images
 from mlops_deploy.spec.refs import Digest
 from mlops_deploy.store.layout import LayoutStore, Stored
@@ -13,38 +22,118 @@ from mlops_deploy.store.layout import LayoutStore, Stored
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Where a carrier is and, when a store holds it, what its last build said."""
+    """Where a carrier is, every name that it has there and, when a store holds it, what its last build said."""
 
     blobs: Blobs
     digest: Digest
+    names: tuple[str, ...]
     stored: Stored | None = None
 
 
 def find_carrier(text: str, store: LayoutStore) -> Found:
-    """The carrier that `text` names: an archive file (a path), else a reference in the store."""
-    path = Path(text)
-    if path.is_file():
-        archive = ArchiveBlobs.open(path)
-        if not archive.named:
-            raise UnusableInputError(f"the archive `{path}` names no carrier")
-        return Found(blobs=archive, digest=archive.named[0][1])
-    stored = store.find(text)
-    return Found(blobs=LayoutBlobs(store.path), digest=stored.digest, stored=stored)
+    """The carrier that `text` names: an archive file (a path), else a reference in the store.
+
+    Raises `UnusableInputError` for a path at which no archive of a carrier is, and for an unknown name.
+    """
+    looks_like_path = text.startswith(("/", "./", "../")) or text.endswith(".tar")
+    mode = _mode(text, must_be_there=looks_like_path)
+    if mode is None or (stat.S_ISDIR(mode) and not looks_like_path):
+        return _in_store(text, store)
+    if not stat.S_ISREG(mode):
+        raise UnusableInputError(
+            f"`{text}` is not a plain file", hint="name an archive, or a carrier in the store; `--store DIR` says which"
+        )
+    try:
+        return _in_archive(Path(text))
+    except UnusableInputError:
+        # A model file may have the name of its carrier.
+        if looks_like_path or not any(stored.name == text for stored in store.builds()):
+            raise
+        return _in_store(text, store)
 
 
 def inspect_carrier(found: Found) -> CarrierView:
     """What the carrier says of itself, read from its small blobs alone."""
-    return view(found.blobs, found.digest)
+    with _reading():
+        return view(found.blobs, found.digest)
 
 
 def verify_carrier(found: Found) -> CarrierView:
     """Recompute all of it; raise `ContentMismatchError` that lists every mismatch."""
-    mismatches = check(found.blobs, found.digest, view_images(found.blobs, found.digest))
-    if mismatches:
-        count = "1 mismatch" if len(mismatches) == 1 else f"{len(mismatches)} mismatches"
-        raise ContentMismatchError(
-            f"the carrier `{found.digest}` does not verify: {count}",
-            detail=[f"  {mismatch}" for mismatch in mismatches],
-            hint="remove the damaged files (a blob's file name is its digest) and run `mlops-deploy build-model` again",
+    with _reading():
+        mismatches = check(found.blobs, found.digest)
+        if not mismatches:
+            return view(found.blobs, found.digest)
+    count = "1 mismatch" if len(mismatches) == 1 else f"{len(mismatches):,} mismatches"
+    raise ContentMismatchError(
+        f"the carrier `{found.digest}` does not verify: {count}",
+        detail=[f"  {printable(str(mismatch))}" for mismatch in mismatches],
+        hint="remove the damaged files (a blob's file name is its digest) and run `mlops-deploy build-model` again"
+        if found.stored
+        else "do not use it; `mlops-deploy build-model --archive` makes it again",
+    )
+
+
+def _mode(text: str, *, must_be_there: bool) -> int | None:
+    try:
+        return Path(text).stat().st_mode
+    except FileNotFoundError as error:
+        if must_be_there:
+            raise UnusableInputError(
+                f"no such file: `{text}`", hint="`mlops-deploy build-model --archive FILE` makes an archive"
+            ) from error
+    except (OSError, ValueError) as error:
+        if must_be_there:
+            why = os.strerror(error.errno or 0).lower() if isinstance(error, OSError) else str(error)
+            raise UnusableInputError(f"`{text}` cannot be read: {why}") from error
+    return None
+
+
+def _in_store(text: str, store: LayoutStore) -> Found:
+    stored = store.find(text)
+    blobs = LayoutBlobs(store.path)
+    try:
+        names = _names(named(blobs), stored.digest)
+    except (DocumentError, FileNotFoundError):
+        names = ()
+    return Found(blobs=blobs, digest=stored.digest, names=names or stored.tags, stored=stored)
+
+
+def _in_archive(path: Path) -> Found:
+    archive = ArchiveBlobs.open(path)
+    try:
+        entries = named(archive)
+    except DocumentError as error:
+        raise ContentMismatchError(f"the archive `{path}` is damaged: `index.json`: {error}") from error
+    digests = {entry.target.digest for entry in entries}
+    if len(digests) != 1 or entries[0].target.media_type == MANIFEST:
+        raise UnusableInputError(
+            f"`{path}` is an archive of {len(digests)} images, not of one carrier for its platforms",
+            hint="`mlops-deploy build-model --archive` makes one",
         )
-    return view(found.blobs, found.digest)
+    _require_ours(path, archive, entries[0])
+    return Found(blobs=archive, digest=entries[0].target.digest, names=_names(entries, entries[0].target.digest))
+
+
+def _require_ours(path: Path, archive: ArchiveBlobs, entry: Named) -> None:
+    """An image that is whole, but never was a carrier, is the wrong file and no damage."""
+    try:
+        images = view_images(archive, entry.target.digest)
+    except ContentMismatchError:
+        return
+    if entry.target.media_type == INDEX and not any(f"{LABEL}name" in image.labels for image in images):
+        raise UnusableInputError(
+            f"`{path}` holds an image, but no carrier", hint="`mlops-deploy build-model --archive` makes one"
+        )
+
+
+def _names(entries: tuple[Named, ...], digest: Digest) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(entry.name for entry in entries if entry.name and entry.target.digest == digest))
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DeployError(f"the carrier cannot be read: {os.strerror(error.errno or 0).lower()}") from error

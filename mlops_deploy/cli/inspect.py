@@ -29,23 +29,23 @@ def inspect(ref: str, store: Path | None, file: Path, environment: str | None, o
     found = find_carrier(ref, find_project(file, environment).store(store))
     carrier = inspect_carrier(found)
     document = _document(found, carrier)
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False) if output == "json" else _text(document))
+    click.echo(json.dumps(document, indent=2) if output == "json" else _text(document))
+    click.echo(f"next: `mlops-deploy verify {ref}` recomputes all of it", err=True)
 
 
 def _document(found: "Found", carrier: "CarrierView") -> dict[str, object]:
-    manifest = json.loads(carrier.documents["manifest.json"])
-    stored = found.stored
+    listing, stored = carrier.listing, found.stored
     return {
-        "name": manifest["name"],
+        "name": listing.card.name,
         "digest": str(carrier.digest),
-        "content_id": manifest["content_id"],
-        "tags": list(stored.tags) if stored else [],
+        "content_id": str(listing.content_id),
+        "tags": list(found.names),
         "built": stored.time if stored else None,
         "source": stored.source if stored else None,
-        "size": sum(file.size for file in carrier.files),
-        "requires": manifest["requires"],
-        "licence": manifest["licence"],
-        "signature": manifest["signature"],
+        "size": sum(file.size for file in listing.files),
+        "requires": list(listing.card.requires),
+        "licence": listing.card.licence,
+        "signature": listing.card.signature,
         "platforms": {
             str(image.platform): {
                 "manifest": str(image.manifest.digest),
@@ -55,11 +55,13 @@ def _document(found: "Found", carrier: "CarrierView") -> dict[str, object]:
             for image in carrier.images
         },
         "labels": dict(carrier.labels),
-        "files": [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in carrier.files],
+        "files": [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in listing.files],
     }
 
 
 def _text(document: dict[str, object]) -> str:
+    from mlops_deploy.oci.names import printable
+
     lines: list[str] = []
     for key, value in document.items():
         match value:
@@ -70,7 +72,7 @@ def _text(document: dict[str, object]) -> str:
                 lines += [f"  {line}" for line in _nested(value)]
             case _:
                 lines.append(f"{key + ':':<12} {value}")
-    return "\n".join(lines)
+    return "\n".join(printable(line) for line in lines)
 
 
 def _nested(value: dict[str, object] | list[object]) -> list[str]:

@@ -24,8 +24,9 @@ def verify(ref: str, store: Path | None, file: Path, environment: str | None, ou
 
     found = find_carrier(ref, find_project(file, environment).store(store))
     carrier = verify_carrier(found)
+    files = len(carrier.listing.files)
     if output == "json":
-        click.echo(json.dumps({"digest": str(carrier.digest), "files": len(carrier.files), "verified": True}))
+        click.echo(json.dumps({"digest": str(carrier.digest), "files": files, "verified": True}))
     else:
-        count = "1 file" if len(carrier.files) == 1 else f"{len(carrier.files)} files"
-        click.echo(f"{carrier.digest} verifies: {count}, content {carrier.label('content')}")
+        count = "1 file" if files == 1 else f"{files:,} files"
+        click.echo(f"{carrier.digest} verifies: {count}, content {carrier.listing.content_id}")

@@ -1,18 +1,34 @@
 """Recompute everything a carrier claims: digests, sizes, diff ids, each file's hash; return every mismatch."""
 
 import json
-import tarfile
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import IO, cast
+from typing import Final, TypeVar
 
-from mlops_deploy.oci.blobs import CHUNK, Blobs
-from mlops_deploy.oci.metadata import LABEL
-from mlops_deploy.oci.types import Descriptor
-from mlops_deploy.oci.view import ImageView, listed_files
+from mlops_deploy.oci.blobs import ArchiveBlobs, Blobs
+from mlops_deploy.oci.card import read_listing
+from mlops_deploy.oci.documents import (
+    Document,
+    DocumentError,
+    ImageConfig,
+    ImageManifest,
+    image_config,
+    image_index,
+    image_manifest,
+)
+from mlops_deploy.oci.hashed import HashedBlob, read_document
+from mlops_deploy.oci.image import index_document, manifest_document, settings
+from mlops_deploy.oci.layout import engine_manifest, named, require_layout
+from mlops_deploy.oci.metadata import FileSum, Metadata, describe
+from mlops_deploy.oci.packing import MAX_LAYERS
+from mlops_deploy.oci.tree import LayerContent, Room, Tree, merged, read_layer
+from mlops_deploy.oci.types import CONFIG, INDEX, LAYER, MANIFEST, Descriptor
 from mlops_deploy.spec.refs import Digest
+
+_LONGEST_SHOWN: Final = 200
+_ABSENT: Final = object()
+Decoded = TypeVar("Decoded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,179 +42,216 @@ class Mismatch:
         return f"{self.where}: {self.what}"
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What the layers really hold: names, size and hash of every plain file, and the bytes of those in `/carrier/`."""
-
-    names: Counter[str] = field(default_factory=Counter)
-    files: dict[str, tuple[int, str]] = field(default_factory=dict)
-    strange: list[str] = field(default_factory=list)
-    documents: dict[str, bytes] = field(default_factory=dict)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Image:
+    described: Descriptor
+    manifest: ImageManifest
+    config: ImageConfig
 
 
-def check(blobs: Blobs, digest: Digest, images: Sequence[ImageView]) -> tuple[Mismatch, ...]:
+def check(blobs: Blobs, digest: Digest) -> tuple[Mismatch, ...]:
     """Read every blob of a carrier once and compare; an empty tuple means that all of it verifies."""
-    return tuple(_all(blobs, digest, images))
+    checking = _Checking(blobs)
+    checking.carrier(digest)
+    return tuple(dict.fromkeys(checking.found))
 
 
-def _all(blobs: Blobs, digest: Digest, images: Sequence[ImageView]) -> Iterator[Mismatch]:
-    yield from _blob(blobs, "index", digest, None)
-    tally = _Tally()
-    seen: set[Digest] = set()
-    for image in images:
-        yield from _documents(blobs, image)
-        for number, layer in enumerate(image.layers):
-            if layer.digest not in seen:
-                seen.add(layer.digest)
-                yield from _layer(blobs, f"{image.platform} layer {number}", layer, tally)
-    yield from _tree(tally, len(images))
-    yield from _model(tally)
-    yield from _identity(tally, images)
+class _Checking:
+    """One pass over a carrier; what was found wrong so far."""
 
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self._layers: dict[Digest, LayerContent] = {}
+        self._room = Room()
+        self.found: list[Mismatch] = []
 
-def _documents(blobs: Blobs, image: ImageView) -> Iterator[Mismatch]:
-    yield from _blob(blobs, f"{image.platform} manifest", image.manifest.digest, image.manifest.size)
-    yield from _blob(blobs, f"{image.platform} config", image.config.digest, image.config.size)
-    if image.diff_ids != tuple(str(layer.digest) for layer in image.layers):
-        yield Mismatch(f"{image.platform} config", "its diff ids are not the digests of the uncompressed layers")
-
-
-def _blob(blobs: Blobs, where: str, digest: Digest, size: int | None) -> Iterator[Mismatch]:
-    hashing = _Hashing(blobs, digest)
-    while hashing.read(CHUNK):
-        pass
-    yield from hashing.mismatches(where, size)
-
-
-class _Hashing:
-    """A blob as a file that is hashed and counted while it is read."""
-
-    def __init__(self, blobs: Blobs, digest: Digest) -> None:
-        self._pieces = blobs.read(digest)
-        self._claimed = digest
-        self._hash = sha256()
-        self._rest = memoryview(b"")
-        self._count = 0
-        self._missing = False
-
-    def read(self, size: int) -> bytes:
-        """At most `size` bytes; empty at the end."""
-        if not self._rest:
-            self._rest = memoryview(self._next())
-        piece, self._rest = self._rest[:size], self._rest[size:]
-        return bytes(piece)
-
-    def drain(self) -> None:
-        """Read what is left."""
-        while self.read(CHUNK):
-            pass
-
-    def mismatches(self, where: str, size: int | None) -> Iterator[Mismatch]:
-        """What is wrong with the blob, after all of it was read."""
-        if self._missing:
-            yield Mismatch(where, f"the blob {self._claimed} is missing")
+    def carrier(self, digest: Digest) -> None:
+        self._surroundings(digest)
+        index = self._document("index", digest, None, image_index)
+        if index is None:
             return
-        if size is not None and self._count != size:
-            yield Mismatch(where, f"{self._count:,} bytes, expected {size:,}")
-        if self._hash.hexdigest() != self._claimed.hex:
-            yield Mismatch(where, f"its digest is sha256:{self._hash.hexdigest()}, expected {self._claimed}")
+        images = tuple(image for manifest in index.manifests if (image := self._image(manifest)))
+        for image in images:
+            self._content(image)
+        if len(images) == len(index.manifests):
+            platforms = [image.config.platform for image in images]
+            if len(set(platforms)) < len(platforms):
+                self._note("index", "a platform is there more than once")
+            described = [(_of_type(image.described, MANIFEST), image.config.platform) for image in images]
+            self._compare("index", index.document, index_document(described))
+        if isinstance(self._blobs, ArchiveBlobs):
+            self._engine_view(self._blobs, images)
 
-    def _next(self) -> bytes:
+    def _surroundings(self, digest: Digest) -> None:
         try:
-            piece = next(self._pieces, b"")
-        except FileNotFoundError:
-            self._missing = True
-            return b""
-        self._hash.update(piece)
-        self._count += len(piece)
-        return piece
+            require_layout(self._blobs)
+        except (DocumentError, FileNotFoundError) as error:
+            self._note("oci-layout", _reason(error))
+        try:
+            entries = [entry for entry in named(self._blobs) if entry.target.digest == digest]
+        except (DocumentError, FileNotFoundError) as error:
+            self._note("index.json", _reason(error))
+            return
+        size = len(read_document(self._blobs, digest)[0])
+        for entry in entries:
+            if entry.target.media_type != INDEX:
+                self._note("index.json", f"it calls the index `{entry.target.media_type}`, expected `{INDEX}`")
+            if entry.target.size != size:
+                self._note("index.json", f"it says {entry.target.size:,} bytes of the index, which has {size:,}")
+
+    def _image(self, described: Descriptor) -> _Image | None:
+        where = f"manifest {described.digest.short}"
+        manifest = self._document(where, described.digest, described.size, image_manifest)
+        if manifest is None:
+            return None
+        self._layer_blobs(where, manifest.layers)
+        part = manifest.config
+        config = self._document(f"config {part.digest.short}", part.digest, part.size, image_config)
+        return None if config is None else _Image(described=described, manifest=manifest, config=config)
+
+    def _layer_blobs(self, where: str, layers: Sequence[Descriptor]) -> None:
+        if len(layers) > MAX_LAYERS:
+            self._note(where, f"{len(layers)} layers, expected at most {MAX_LAYERS}")
+        if len({layer.digest for layer in layers}) < len(layers):
+            self._note(where, "a layer is there more than once")
+        for number, layer in enumerate(layers):
+            if layer.digest not in self._layers:
+                self._layers[layer.digest] = self._layer(f"layer {number} {layer.digest.short}", layer)
+
+    def _layer(self, where: str, layer: Descriptor) -> LayerContent:
+        blob = HashedBlob(self._blobs, layer.digest, layer.size)
+        content = read_layer(blob, self._room)
+        blob.drain()
+        problems = blob.problems()
+        for problem in problems:
+            self._note(where, problem)
+        if content.damage and not problems:
+            self._note(where, f"not a carrier's layer: {content.damage}")
+        for name, problem in content.problems:
+            self._note(name, problem)
+        return content
+
+    def _content(self, image: _Image) -> None:
+        where = str(image.config.platform)
+        parts = image.manifest.layers
+        if image.config.diff_ids != tuple(str(layer.digest) for layer in parts):
+            self._note(f"{where} config", "its diff ids are not the digests of the uncompressed layers")
+        expected = manifest_document(
+            _of_type(image.manifest.config, CONFIG), [_of_type(layer, LAYER) for layer in parts]
+        )
+        self._compare(f"{where} manifest", image.manifest.document, expected)
+        layers = [self._layers[digest] for digest in dict.fromkeys(layer.digest for layer in parts)]
+        tree = merged(layers)
+        for name, problem in tree.problems:
+            self._note(name, problem)
+        metadata = self._metadata(layers[-1].manifest or b"", tree)
+        if metadata:
+            self._compare(f"{where} config", image.config.document, _as_built(image, metadata))
+
+    def _metadata(self, manifest: bytes, tree: Tree) -> Metadata | None:
+        """The metadata that the list of files gives, after comparing the documents and the files with it."""
+        try:
+            listing = read_listing(manifest)
+            metadata = describe(listing.card, sorted(listing.files, key=lambda file: file.path.encode()))
+        except ValueError as error:
+            self._note("/carrier/manifest.json", f"cannot be read: {error}")
+            return None
+        if listing.content_id != metadata.content_id:
+            said = f"says content {listing.content_id}, but its files give {metadata.content_id}"
+            self._note("/carrier/manifest.json", said)
+        made = {"SHA256SUMS": metadata.sums, "SIZES": metadata.sizes, "manifest.json": metadata.manifest}
+        for name, data in made.items():
+            held = tree.files.get(f"carrier/{name}")
+            if held and held.sha256 != sha256(data).hexdigest():
+                self._note(f"/carrier/{name}", "is not as the list of files in `manifest.json` gives it")
+        self.found.extend(_model(listing.files, tree))
+        return metadata
+
+    def _engine_view(self, archive: ArchiveBlobs, images: Sequence[_Image]) -> None:
+        """An engine goes by `manifest.json`: it must find the very same image there."""
+        try:
+            entries = engine_manifest(archive)
+        except (DocumentError, FileNotFoundError) as error:
+            self._note("manifest.json", _reason(error))
+            return
+        known = [_places(archive, (image.manifest.config, *image.manifest.layers)) for image in images]
+        for entry in entries:
+            layers = entry.get("Layers")
+            names = [entry.get("Config"), *(layers if isinstance(layers, list) else [])]
+            parts = [archive.resolved(name) if isinstance(name, str) else None for name in names]
+            if parts not in known or entry.keys() - {"Config", "RepoTags", "Layers"}:
+                self._note("manifest.json", "it names other parts than the image has")
+        if len(entries) != 1:
+            self._note("manifest.json", f"it has {len(entries)} images, expected 1")
+
+    def _document(
+        self, where: str, digest: Digest, size: int | None, decode: Callable[[bytes], Decoded]
+    ) -> Decoded | None:
+        data, problems = read_document(self._blobs, digest, size)
+        for problem in problems:
+            self._note(where, problem)
+        try:
+            return decode(data)
+        except DocumentError as error:
+            if not problems:
+                self._note(where, str(error))
+            return None
+
+    def _compare(self, where: str, found: object, expected: object) -> None:
+        self.found.extend(Mismatch(where, what) for what in _differences("", found, expected))
+
+    def _note(self, where: str, what: str) -> None:
+        self.found.append(Mismatch(where, what))
 
 
-def _layer(blobs: Blobs, where: str, layer: Descriptor, tally: _Tally) -> Iterator[Mismatch]:
-    hashing = _Hashing(blobs, layer.digest)
-    try:
-        with tarfile.open(fileobj=cast("IO[bytes]", hashing), mode="r|", bufsize=CHUNK) as tar:
-            for member in tar:
-                _take(tar, member, tally)
-    except (tarfile.TarError, ValueError, EOFError) as error:
-        yield Mismatch(where, f"not a readable tar: {error}")
-    hashing.drain()
-    yield from hashing.mismatches(where, layer.size)
+def _as_built(image: _Image, metadata: Metadata) -> Document:
+    """The config as it should be; when and how it was made is not compared."""
+    found = image.config.document
+    free: Document = {key: found[key] for key in ("architecture", "os", "created", "history") if key in found}
+    diff_ids = list(image.config.diff_ids)  # compared with the layers already
+    return {**free, "config": settings(metadata), "rootfs": {"type": "layers", "diff_ids": diff_ids}}
 
 
-def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, tally: _Tally) -> None:
-    if member.isdir():
-        return
-    tally.names[member.name] += 1
-    if member.issym() and member.name.startswith("bin/") and member.linkname == "busybox":
-        return
-    content = tar.extractfile(member) if member.isreg() else None
-    if content is None:
-        tally.strange.append(member.name)
-        return
-    digest = sha256()
-    kept = bytearray()
-    size = 0
-    while piece := content.read(CHUNK):
-        digest.update(piece)
-        size += len(piece)
-        if member.name.startswith("carrier/"):
-            kept += piece
-    tally.files[member.name] = (size, digest.hexdigest())
-    if member.name.startswith("carrier/"):
-        tally.documents[member.name.removeprefix("carrier/")] = bytes(kept)
+def _model(listed: Sequence[FileSum], tree: Tree) -> Iterator[Mismatch]:
+    names = {f"models/{file.path}" for file in listed}
+    if len(names) < len(listed):
+        yield Mismatch("/carrier/manifest.json", "it lists a file more than once")
+    for name in tree.files:
+        if name.startswith("models/") and name not in names:
+            yield Mismatch(f"/{name}", "it is not in the list of files")
+    for file in listed:
+        held = tree.files.get(f"models/{file.path}")
+        if held is None:
+            yield Mismatch(f"/models/{file.path}", "missing")
+        elif held.size != file.size:
+            yield Mismatch(f"/models/{file.path}", f"{held.size:,} bytes, expected {file.size:,}")
+        elif held.sha256 != file.sha256:
+            yield Mismatch(f"/models/{file.path}", f"its sha256 is {held.sha256}, expected {file.sha256}")
 
 
-def _tree(tally: _Tally, platforms: int) -> Iterator[Mismatch]:
-    for name in tally.strange:
-        yield Mismatch(f"/{name}", "neither a plain file nor an applet's link")
-    for name, count in tally.names.items():
-        if count > (platforms if name.startswith("bin/") else 1):
-            yield Mismatch(f"/{name}", f"there {count} times")
+def _places(archive: ArchiveBlobs, parts: Sequence[Descriptor]) -> list[object]:
+    return [archive.resolved(f"blobs/sha256/{part.digest.hex}") for part in parts]
 
 
-def _model(tally: _Tally) -> Iterator[Mismatch]:
-    listed = {f"models/{path}": digest for digest, path in _lines(tally, "SHA256SUMS", "  ./")}
-    sizes = {f"models/{path}": size for size, path in _lines(tally, "SIZES", " ./")}
-    found = {name: known for name, known in tally.files.items() if name.startswith("models/")}
-    for name in sorted(listed.keys() | found.keys()):
-        if name not in found:
-            yield Mismatch(f"/{name}", "missing")
-        elif name not in listed:
-            yield Mismatch(f"/{name}", "not in SHA256SUMS")
-        elif found[name][1] != listed[name]:
-            yield Mismatch(f"/{name}", f"its sha256 is {found[name][1]}, expected {listed[name]}")
-    for name, (size, _) in sorted(found.items()):
-        if name in listed and sizes.get(name) != str(size):
-            yield Mismatch("/carrier/SIZES", f"says {sizes.get(name, 'nothing')} of /{name}, which has {size:,} bytes")
+def _of_type(found: Descriptor, media_type: str) -> Descriptor:
+    return Descriptor(media_type=media_type, digest=found.digest, size=found.size)
 
 
-def _lines(tally: _Tally, document: str, separator: str) -> Iterator[tuple[str, str]]:
-    for line in tally.documents.get(document, b"").decode(errors="replace").splitlines():
-        value, _, path = line.partition(separator)
-        yield value, path
+def _differences(path: str, found: object, expected: object) -> Iterator[str]:
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for key in sorted(found.keys() | expected.keys()):
+            inner = f"{path}.{key}" if path else str(key)
+            yield from _differences(inner, found.get(key, _ABSENT), expected.get(key, _ABSENT))
+    elif isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
+        for number, (one, other) in enumerate(zip(found, expected, strict=True)):
+            yield from _differences(f"{path}[{number}]", one, other)
+    elif _shown(found) != _shown(expected):
+        yield f"`{path}` is {_shown(found)[:_LONGEST_SHOWN]}, expected {_shown(expected)[:_LONGEST_SHOWN]}"
 
 
-def _identity(tally: _Tally, images: Sequence[ImageView]) -> Iterator[Mismatch]:
-    content_id = sha256(tally.documents.get("SHA256SUMS", b"")).hexdigest()
-    claims: dict[str, object] = {}
-    for image in images:
-        environment = dict(part.partition("=")[::2] for part in image.environment)
-        claims[f"{image.platform} environment"] = environment.get("MODEL_ID")
-        claims[f"{image.platform} label"] = image.labels.get(f"{LABEL}content")
-    try:
-        manifest = json.loads(tally.documents["manifest.json"])
-        files = {f"models/{file.path}": (file.size, file.sha256) for file in listed_files(tally.documents)}
-        claims["/carrier/manifest.json"] = manifest["content_id"]
-        name = manifest["name"]
-    except (ValueError, KeyError, TypeError) as error:
-        yield Mismatch("/carrier/manifest.json", f"cannot be read: {error}")
-        return
-    for where, claim in claims.items():
-        if claim != content_id:
-            yield Mismatch(where, f"says content {claim}, but SHA256SUMS gives {content_id}")
-    if files != {path: known for path, known in tally.files.items() if path.startswith("models/")}:
-        yield Mismatch("/carrier/manifest.json", "its list of files is not what the layers hold")
-    for image in images:
-        if name != image.labels.get(f"{LABEL}name"):
-            yield Mismatch(f"{image.platform} label", f"of `{image.labels.get(f'{LABEL}name')}`, expected `{name}`")
+def _shown(value: object) -> str:
+    return "absent" if value is _ABSENT else json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _reason(error: Exception) -> str:
+    return "missing" if isinstance(error, FileNotFoundError) else str(error)

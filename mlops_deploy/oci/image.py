@@ -72,22 +72,39 @@ def assemble(
     images = tuple(
         _image(metadata, platform, (shell, *model_layers, metadata_layer)) for platform, shell in sorted(shells.items())
     )
-    manifests = [image.manifest.descriptor.as_json(platform=image.platform) for image in images]
-    index = Blob.of_json(INDEX, {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests})
+    index = Blob.of_json(INDEX, index_document([(image.manifest.descriptor, image.platform) for image in images]))
     return Carrier(metadata=metadata, images=images, index=index)
+
+
+def index_document(images: Sequence[tuple[Descriptor, Platform]]) -> JsonDict:
+    """The index over the manifests."""
+    manifests = [manifest.as_json(platform=platform) for manifest, platform in images]
+    return {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}
+
+
+def manifest_document(config: Descriptor, layers: Sequence[Descriptor]) -> JsonDict:
+    """The manifest of one platform's image."""
+    return {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": config.as_json(),
+        "layers": [layer.as_json() for layer in layers],
+    }
+
+
+def settings(metadata: Metadata) -> JsonDict:
+    """How a runtime is told to run a carrier; without an entry point, a user or volumes on purpose."""
+    return {
+        "Cmd": list(COMMAND),
+        "Env": ["PATH=/bin", f"MODEL_ID={metadata.content_id}"],
+        "Labels": metadata.labels(),
+        "WorkingDir": "/",
+    }
 
 
 def _image(metadata: Metadata, platform: Platform, layers: tuple[Descriptor, ...]) -> PlatformImage:
     config = Blob.of_json(CONFIG, _config(metadata, platform, layers))
-    manifest = Blob.of_json(
-        MANIFEST,
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": config.descriptor.as_json(),
-            "layers": [layer.as_json() for layer in layers],
-        },
-    )
+    manifest = Blob.of_json(MANIFEST, manifest_document(config.descriptor, layers))
     return PlatformImage(platform=platform, config=config, manifest=manifest, layers=layers)
 
 
@@ -97,12 +114,7 @@ def _config(metadata: Metadata, platform: Platform, layers: Sequence[Descriptor]
         "architecture": platform.architecture,
         "os": platform.os,
         "created": _CREATED,
-        "config": {
-            "Cmd": list(COMMAND),
-            "Env": ["PATH=/bin", f"MODEL_ID={metadata.content_id}"],
-            "Labels": metadata.labels(),
-            "WorkingDir": "/",
-        },
+        "config": settings(metadata),
         # Layers are stored uncompressed, so a layer's digest is its diff id.
         "rootfs": {"type": "layers", "diff_ids": [str(layer.digest) for layer in layers]},
         "history": [{"created": _CREATED, "created_by": f"mlops-deploy: {what}"} for what in said],

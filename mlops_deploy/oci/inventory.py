@@ -2,23 +2,18 @@
 
 import errno
 import os
-import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.oci.names import name_trouble, shown
 
 OWN_FOLDER: Final = ".mlops"
 """Holds the store and the cache of this product; in a model's own folder it is no part of the model."""
 
-# The same rules as deploy.sh: a list of paths has one per line, and busybox's sha256sum escapes nothing.
-_BAD_NAME: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\]|^[ -]|[ ]$|^\.\.?$|^\.wh\.")
-_LONGEST_NAME: Final = 255
-# The kernel takes 4,096 bytes; the rest is for the volume and the stage that deploy.sh copies into.
-_LONGEST_PATH: Final = 2048
-_MOST_ENTRIES: Final = 1_000_000
+MOST_ENTRIES: Final = 1_000_000
 _MOST_LINKS: Final = 4
 _SHOWN: Final = 20
 
@@ -77,7 +72,10 @@ def take_inventory(path: Path) -> Inventory:
         root = path.resolve(strict=True)
         found = root.stat()
     except (OSError, RuntimeError, ValueError) as error:
-        raise UnusableInputError(f"the model `{path}` cannot be read: {_reason(error)}") from error
+        raise UnusableInputError(
+            f"the model `{path}` cannot be read: {_reason(error)}",
+            hint="name a file or a folder that is there, on the command line or at `model.path` in `mlops.yml`",
+        ) from error
     survey = _Survey(root)
     if stat.S_ISDIR(found.st_mode):
         survey.walk()
@@ -135,20 +133,20 @@ class _Survey:
 
     def walk(self) -> None:
         waiting = [_Folder(str(self._root), "")]
-        while waiting and self._seen <= _MOST_ENTRIES:
+        while waiting and self._seen <= MOST_ENTRIES:
             folder = waiting.pop()
             try:
                 with os.scandir(folder.source) as entries:
                     waiting.extend(below for entry in entries if (below := self._entry(entry, folder)))
             except OSError as error:
                 self._refuse(folder.path, _reason(error))
-        if self._seen > _MOST_ENTRIES:
-            self.problems = [f"more than {_MOST_ENTRIES:,} files and folders, links counted as copies"]
+        if self._seen > MOST_ENTRIES:
+            self.problems = [f"more than {MOST_ENTRIES:,} files and folders, links counted as copies"]
 
     def file(self, path: str, source: str, found: os.stat_result) -> None:
         if not stat.S_ISREG(found.st_mode):
             self._refuse(path, f"{_kind(found.st_mode)}, not a file")
-        elif trouble := _name_trouble(path):
+        elif trouble := name_trouble(path):
             self._refuse(path, trouble)
         elif not os.access(source, os.R_OK):
             self._refuse(path, os.strerror(errno.EACCES).lower())
@@ -159,14 +157,14 @@ class _Survey:
         """Note a file or a problem; return a folder that has to be walked."""
         self._seen += 1
         path = f"{folder.path}{_utf8(entry.name)}"
-        if path == OWN_FOLDER or self._seen > _MOST_ENTRIES:
+        if path == OWN_FOLDER or self._seen > MOST_ENTRIES:
             return None
         try:
             linked = entry.is_symlink()
             source = self._target(entry) if linked else entry.path
             found = os.lstat(source)
         except _LeavesFolderError as link:
-            self._refuse(path, f"a link that leaves the folder, to {_shown(str(link))}")
+            self._refuse(path, f"a link that leaves the folder, to {shown(str(link))}")
         except (OSError, RuntimeError) as error:
             self._refuse(path, _reason(error))
         else:
@@ -180,7 +178,7 @@ class _Survey:
             self._refuse(folder.path, "a link that leads back into itself")
         elif folder.links > _MOST_LINKS:
             self._refuse(folder.path, f"more than {_MOST_LINKS} links to folders inside one another")
-        elif trouble := _name_trouble(folder.path):
+        elif trouble := name_trouble(folder.path):
             self._refuse(folder.path, trouble)
         else:
             return _Folder(folder.source, f"{folder.path}/", folder.above, folder.links)
@@ -193,7 +191,7 @@ class _Survey:
         return str(target)
 
     def _refuse(self, path: str, why: str) -> None:
-        self.problems.append(f"{_shown(path)}: {why}")
+        self.problems.append(f"{shown(path)}: {why}")
 
 
 class _LeavesFolderError(Exception):
@@ -208,24 +206,3 @@ def _utf8(name: str) -> str:
 def _kind(mode: int) -> str:
     kinds = ((stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"))
     return next((name for test, name in kinds if test(mode)), "a device")
-
-
-def _name_trouble(path: str) -> str | None:
-    name = path.rpartition("/")[2]
-    try:
-        length, whole = len(name.encode()), len(path.encode())
-    except UnicodeEncodeError:
-        return "the name is not valid UTF-8"
-    if length > _LONGEST_NAME or whole > _LONGEST_PATH:
-        return f"a name has at most {_LONGEST_NAME} bytes, a path {_LONGEST_PATH:,}"
-    if _BAD_NAME.search(name):
-        return (
-            "a name may not have control characters or a backslash, start with `-`, `.wh.` or a blank, end with a blank"
-        )
-    return None
-
-
-def _shown(path: str) -> str:
-    """Printable whatever is in it: the name that is refused may be hostile to a terminal."""
-    readable = path.encode(errors="backslashreplace").decode()
-    return f"`{''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in readable) or '.'}`"

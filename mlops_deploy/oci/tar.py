@@ -61,7 +61,7 @@ def header(entry: Entry) -> bytes:
         case Folder():
             return _member(entry.name, kind=tarfile.DIRTYPE, mode=0o755, owner=entry.owner)
         case Text():
-            return _member(entry.name, mode=0o755 if entry.executable else 0o644, size=len(entry.data))
+            return file_header(entry.name, len(entry.data), executable=entry.executable)
         case Link():
             return _member(entry.name, kind=tarfile.SYMTYPE, mode=0o777, target=entry.target)
         case ModelFile():
@@ -70,8 +70,10 @@ def header(entry: Entry) -> bytes:
             assert_never(entry)
 
 
-def file_header(name: str, size: int) -> bytes:
-    """The header of a plain file of `size` bytes, mode 0644, owner 0:0."""
+def file_header(name: str, size: int, *, executable: bool = False) -> bytes:
+    """The header of a plain file of `size` bytes, mode 0644 (0755 when it is executable), owner 0:0."""
+    if executable:
+        return _member(name, mode=0o755, size=size)
     if size < _LARGEST_PLAIN_SIZE and len(name) <= _LONGEST_PLAIN_NAME and name.isascii():
         return _plain_file_header(name.encode(), size)
     return _member(name, mode=0o644, size=size)

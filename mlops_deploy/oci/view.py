@@ -1,22 +1,23 @@
 """A carrier as it is found: its documents, decoded, and the list of files; only small blobs are read."""
 
-import json
-import tarfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from io import BytesIO
-from typing import Any, Final
+from typing import Final, TypeVar
 
-from mlops_deploy.errors import ContentMismatchError, UnusableInputError
+from mlops_deploy.errors import ContentMismatchError
 from mlops_deploy.oci.blobs import Blobs
-from mlops_deploy.oci.metadata import LABEL, FileSum
+from mlops_deploy.oci.card import Listing, read_listing
+from mlops_deploy.oci.documents import DocumentError, image_config, image_index, image_manifest
+from mlops_deploy.oci.hashed import HashedBlob, read_document
+from mlops_deploy.oci.metadata import LABEL
+from mlops_deploy.oci.tree import Room, read_layer
 from mlops_deploy.oci.types import Descriptor, Platform
 from mlops_deploy.spec.refs import Digest
 
-_LARGEST_DOCUMENT: Final = 64 * 2**20
+LARGEST_METADATA: Final = 2**30
+"""Bytes of a metadata layer; that of a million files with long paths has half of it."""
 
-Document = Mapping[str, Any]  # JSON as somebody else may have written it: checked where it is used
+Decoded = TypeVar("Decoded")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +35,11 @@ class ImageView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CarrierView:
-    """What a carrier says of itself; `documents` are the files below `/carrier/`."""
+    """What a carrier says of itself."""
 
     digest: Digest
     images: tuple[ImageView, ...]
-    documents: Mapping[str, bytes]
-    files: tuple[FileSum, ...]
+    listing: Listing
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -54,68 +54,52 @@ class CarrierView:
 def view(blobs: Blobs, digest: Digest) -> CarrierView:
     """Read a carrier's documents; raise `ContentMismatchError` when one is missing, damaged or not a carrier's."""
     images = view_images(blobs, digest)
-    with _damage_told(digest):
-        documents = _carrier_files(b"".join(blobs.read(images[0].layers[-1].digest)))
-        return CarrierView(digest=digest, images=images, documents=documents, files=listed_files(documents))
+    layer = images[0].layers[-1]
+    if layer.size > LARGEST_METADATA:
+        raise _damaged("metadata layer", f"it has {layer.size:,} bytes, expected at most {LARGEST_METADATA:,}")
+    blob = HashedBlob(blobs, layer.digest, layer.size)
+    content = read_layer(blob, Room())
+    blob.drain()
+    for problem in (*blob.problems(), *([content.damage] if content.damage else [])):
+        raise _damaged("metadata layer", problem)
+    try:
+        listing = read_listing(content.manifest or b"")
+    except DocumentError as error:
+        raise _damaged("/carrier/manifest.json", str(error)) from error
+    return CarrierView(digest=digest, images=images, listing=listing)
 
 
 def view_images(blobs: Blobs, digest: Digest) -> tuple[ImageView, ...]:
     """Read index, manifests and configs; raise `ContentMismatchError` as `view` does."""
-    with _damage_told(digest):
-        images = tuple(_image(blobs, entry) for entry in _document(blobs, digest)["manifests"])
-        if not images or not all(image.layers for image in images):
-            raise ValueError("it has no layers")
-    return images
+    index = _decoded(blobs, "index", digest, None, image_index)
+    return tuple(_image(blobs, manifest) for manifest in index.manifests)
 
 
-@contextmanager
-def _damage_told(digest: Digest) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise ContentMismatchError(f"the blob `{str(error.filename or error)[-64:]}` is missing") from error
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, tarfile.TarError, UnusableInputError) as error:
-        raise ContentMismatchError(f"`{digest}` is not a carrier, or its documents are damaged: {error}") from error
-
-
-def listed_files(documents: Mapping[str, bytes]) -> tuple[FileSum, ...]:
-    """The model's files as `manifest.json` lists them."""
-    listed = json.loads(documents["manifest.json"])["files"]
-    return tuple(FileSum(path=file["path"], size=file["size"], sha256=file["sha256"]) for file in listed)
-
-
-def _document(blobs: Blobs, digest: Digest) -> Document:
-    data = bytearray()
-    for piece in blobs.read(digest):
-        data += piece
-        if len(data) > _LARGEST_DOCUMENT:
-            raise ValueError(f"the document `{digest}` is larger than {_LARGEST_DOCUMENT:,} bytes")
-    found = json.loads(data)
-    if not isinstance(found, dict):
-        raise TypeError(f"the document `{digest}` is not a JSON object")
-    return found
-
-
-def _image(blobs: Blobs, entry: Document) -> ImageView:
-    manifest = _document(blobs, Digest.parse(entry["digest"]))
-    config = _document(blobs, Digest.parse(manifest["config"]["digest"]))
-    said = config["config"]
+def _image(blobs: Blobs, described: Descriptor) -> ImageView:
+    manifest = _decoded(blobs, "manifest", described.digest, described.size, image_manifest)
+    config = _decoded(blobs, "config", manifest.config.digest, manifest.config.size, image_config)
     return ImageView(
-        platform=Platform(config["os"], config["architecture"]),
-        manifest=_descriptor(entry),
-        config=_descriptor(manifest["config"]),
-        layers=tuple(_descriptor(layer) for layer in manifest["layers"]),
-        diff_ids=tuple(config["rootfs"]["diff_ids"]),
-        environment=tuple(said["Env"]),
-        labels=dict(said["Labels"]),
+        platform=config.platform,
+        manifest=described,
+        config=manifest.config,
+        layers=manifest.layers,
+        diff_ids=config.diff_ids,
+        environment=config.environment,
+        labels=config.labels,
     )
 
 
-def _descriptor(entry: Document) -> Descriptor:
-    return Descriptor(media_type=entry["mediaType"], digest=Digest.parse(entry["digest"]), size=int(entry["size"]))
+def _decoded(blobs: Blobs, what: str, digest: Digest, size: int | None, decode: Callable[[bytes], Decoded]) -> Decoded:
+    data, problems = read_document(blobs, digest, size)
+    for problem in problems:
+        raise _damaged(what, problem)
+    try:
+        return decode(data)
+    except DocumentError as error:
+        raise _damaged(f"{what} `{digest}`", str(error)) from error
 
 
-def _carrier_files(layer: bytes) -> dict[str, bytes]:
-    with tarfile.open(fileobj=BytesIO(layer), mode="r:") as tar:
-        found = {member.name: tar.extractfile(member) for member in tar if member.isreg()}
-        return {name.removeprefix("carrier/"): file.read() for name, file in found.items() if file}
+def _damaged(what: str, why: str) -> ContentMismatchError:
+    return ContentMismatchError(
+        f"the carrier's {what} is damaged: {why}", hint="`mlops-deploy verify` lists all that is wrong with it"
+    )

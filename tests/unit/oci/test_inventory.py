@@ -185,7 +185,7 @@ class TestRefused:
         assert time.monotonic() - started < 5
 
     def test_too_many_entries_are_bounded(self, model, monkeypatch):
-        monkeypatch.setattr("mlops_deploy.oci.inventory._MOST_ENTRIES", 10)
+        monkeypatch.setattr("mlops_deploy.oci.inventory.MOST_ENTRIES", 10)
         for number in range(11):
             (model / f"f{number}").touch()
         assert "more than 10 files and folders" in refused(model)
