@@ -10,7 +10,7 @@ HEAVY = ("docker", "nomad", "requests", "urllib3", "jinja2", "yaml", "rich")
 RUN = """
 import sys
 sys.argv = ["mlops-deploy", *{args}]
-from mlops_deploy.cli.main import main
+from mlops_deploy.__main__ import main
 try:
     main()
 except SystemExit as ended:
@@ -55,7 +55,8 @@ def test_help_loads_no_command_at_all() -> None:
     )
     done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[-1].split() == [
-        "mlops_deploy", "mlops_deploy.cli", "mlops_deploy.cli.main", "mlops_deploy.errors",
+        "mlops_deploy", "mlops_deploy.__main__", "mlops_deploy.cli", "mlops_deploy.cli.main", "mlops_deploy.cli.streams",
+        "mlops_deploy.errors",
     ]  # fmt: skip
 
 

@@ -10,7 +10,8 @@ from typing import Final, NoReturn
 import click
 
 from mlops_deploy import __version__
-from mlops_deploy.errors import DeployError, InterruptedByUserError
+from mlops_deploy.cli.streams import LostResultError, colorful, drop_stdout, prepare_streams
+from mlops_deploy.errors import DeployError, InterruptedByUserError, UnusableInputError
 
 SECTIONS: Final = {
     "Build": {
@@ -73,45 +74,67 @@ class LazyCommands(click.Group):
 @click.version_option(__version__, prog_name="mlops-deploy")
 def app() -> None:
     """From a model file to a served, switchable, observable endpoint."""
+    try:
+        os.getcwd()  # noqa: PTH109 - asked for its error alone
+    except FileNotFoundError as error:
+        raise UnusableInputError("the working folder has been removed", hint="`cd` to one that is there") from error
 
 
-def main() -> NoReturn:
-    """Run the command line; the process ends with an exit code of the published table."""
+def run() -> int:
+    """Run the command line; an exit code of the published table."""
+    try:
+        prepare_streams()
+        return _run()
+    except (KeyboardInterrupt, click.Abort):
+        return _ended(InterruptedByUserError("interrupted; nothing half-written was left"))
+
+
+def _run() -> int:
+    try:
+        _hear_signals()
+        code = app.main(standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as wrong:
+        wrong.show()
+        return wrong.exit_code
+    except DeployError as error:
+        return _ended(error)
+    except BrokenPipeError:
+        drop_stdout()
+        return 1
+    except (KeyboardInterrupt, click.Abort):
+        raise
+    except Exception as error:  # noqa: BLE001 - the boundary: no traceback reaches a user unasked
+        return _unexpected(error)
+    return code if isinstance(code, int) else 0
+
+
+def _hear_signals() -> None:
+    """From here on both ask us to end, and what is half-written can be removed; an ignored Ctrl-C stays ignored."""
     signal.signal(signal.SIGTERM, _as_interrupt)
-    sys.exit(_run())
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _as_interrupt(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - the signature of a handler
     raise KeyboardInterrupt
 
 
-def _run() -> int:
-    try:
-        code = app.main(standalone_mode=False)
-    except click.ClickException as wrong:
-        wrong.show()
-        return wrong.exit_code
-    except DeployError as error:
-        _show(error)
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        _show(InterruptedByUserError("interrupted; nothing half-written was left"))
-        return InterruptedByUserError.exit_code
-    except BrokenPipeError:
-        _drop_stdout()
-        return 1
-    except Exception as error:  # noqa: BLE001 - the boundary: no traceback reaches a user unasked
-        return _unexpected(error)
-    return code if isinstance(code, int) else 0
+def _ended(error: DeployError) -> int:
+    if isinstance(error, LostResultError):
+        drop_stdout()
+    _show(error)
+    return error.exit_code
 
 
 def _show(error: DeployError) -> None:
+    color = None if colorful() else False
     if text := str(error):
-        click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True)
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True, color=color)
     for line in error.detail:
-        click.echo(line, err=True)
+        click.echo(line, err=True, color=color)
     if error.hint:
-        click.echo(f"{click.style('hint:', fg='cyan')} {error.hint}", err=True)
+        click.echo(f"{click.style('hint:', fg='cyan')} {error.hint}", err=True, color=color)
 
 
 def _unexpected(error: Exception) -> int:
@@ -121,8 +144,3 @@ def _unexpected(error: Exception) -> int:
     hint = "set MLOPS_DEPLOY_TRACEBACK=1 and run it again to see where; this is a fault of mlops-deploy if it persists"
     _show(DeployError(f"unexpected {described}", hint=hint))
     return DeployError.exit_code
-
-
-def _drop_stdout() -> None:
-    # The reader has gone: flushing at exit would fail again, so what is left goes nowhere.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
