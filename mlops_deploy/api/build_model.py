@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +70,9 @@ def build_model(build: ModelBuild, destinations: Sequence[Destination], cache: D
             place.finish(carrier, build.names(carrier))
     except BaseException:
         for place in destinations:
-            place.abort()
+            # What went wrong first is what is told, and no place keeps another from cleaning up.
+            with suppress(BaseException):
+                place.abort()
         raise
     return BuiltModel(carrier=carrier, bytes_read=work.bytes_read, seconds=time.monotonic() - started)
 

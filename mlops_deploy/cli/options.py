@@ -1,5 +1,7 @@
 """Options that several commands share."""
 
+import errno
+import os
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -12,6 +14,14 @@ Command = TypeVar("Command", bound=Callable[..., object])
 CONFIG_FILE = "mlops.yml"
 
 
+class SomeText(click.types.StringParamType):
+    """A text; an empty one, as an unset variable gives, is refused instead of meaning that there is none."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Raise a usage error for the empty text."""
+        return str(super().convert(value, param, ctx)) or self.fail("the value is empty", param, ctx)
+
+
 class SomePath(click.Path):
     """A path; an empty one, as an unset variable gives, is refused instead of meaning the current folder."""
 
@@ -19,9 +29,14 @@ class SomePath(click.Path):
         super().__init__(path_type=Path)
 
     def convert(self, value: str | PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Raise a usage error for the empty path."""
+        """Raise a usage error for the empty path, and for one that no system call takes."""
         if not str(value):
             self.fail("the path is empty", param, ctx)
+        try:
+            os.lstat(value)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                self.fail(f"the path `{value}` is too long", param, ctx)
         return Path(value)
 
 
@@ -29,9 +44,7 @@ def config_file(command: Command) -> Command:
     """`-f FILE` and `-e ENV`: which configuration, and which overlay of it."""
     overlay = click.option("-e", "--env", "environment", metavar="ENV", help="Lay mlops.ENV.yml over the file.")
     path = Path(CONFIG_FILE)
-    file = click.option(
-        "-f", "--file", type=click.Path(path_type=Path), default=path, show_default=True, help="The configuration."
-    )
+    file = click.option("-f", "--file", type=SomePath(), default=path, show_default=True, help="The configuration.")
     return file(overlay(command))
 
 
@@ -51,6 +64,4 @@ def image_ref(_: click.Context, __: click.Parameter, value: str | None) -> str |
 
 def store_folder(command: Command) -> Command:
     """`--store DIR`: another store than `.mlops/store`."""
-    return click.option(
-        "--store", type=click.Path(path_type=Path), metavar="DIR", help="The store, if not .mlops/store."
-    )(command)
+    return click.option("--store", type=SomePath(), metavar="DIR", help="The store, if not .mlops/store.")(command)

@@ -1,6 +1,8 @@
 """The folder that a command works in: where `mlops.yml` is, or would be, with `.mlops/` and `mlops.lock` beside it."""
 
+import os
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,21 +18,76 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """`spec` is None where there is no configuration and none was asked for."""
+    """`spec` is None where there is no configuration and none was asked for; `files` are what it was read from."""
 
     root: Path
     spec: "DeploySpec | None"
+    files: tuple[Path, ...] = ()
 
     @property
     def lock(self) -> Path | None:
         """The lock file; only a project with a configuration has one."""
         return self.root / "mlops.lock" if self.spec else None
 
+    def model(self) -> Path:
+        """The model that the configuration names; a usage error where there is none."""
+        if self.spec is None:
+            raise click.UsageError("name a model: there is no `mlops.yml` here that names one")
+        return self.spec.model.path
+
+    def inputs(self) -> tuple[Path, ...]:
+        """The files of the configuration with every overlay, what they name, the model, and the lock."""
+        if self.spec is None or self.lock is None:
+            return ()
+        server = (path for path in (self.spec.server.hook, self.spec.server.constraints) if path is not None)
+        return (*self.files, *_overlays(self.files), self.lock, *server, self.spec.model.path)
+
+    def require_no_input(self, target: Path, what: str, *others: Path) -> None:
+        """Raise `UnusableInputError` when writing `what` to `target` would change an input, `others`, or the store."""
+        from mlops_deploy.errors import UnusableInputError
+        from mlops_deploy.oci.inventory import OWN_FOLDER
+
+        place, store = Path(os.path.realpath(target)), Path(os.path.realpath(self._store))
+        if store in place.parents:
+            message = f"{what} `{target}` lies inside the store `{self._store}`"
+            raise UnusableInputError(message, hint="name a place outside of it")
+        for source in (*others, *self.inputs()):
+            root = Path(os.path.realpath(source))
+            if not root.is_dir():
+                if place != root:
+                    continue
+                message = f"{what} `{target}` would overwrite `{source}`, which is needed"
+                raise UnusableInputError(message, hint="name another file")
+            if place.is_relative_to(root) and not place.is_relative_to(root / OWN_FOLDER):
+                message = f"{what} `{target}` lies inside the model `{source}`"
+                raise UnusableInputError(message, hint="name a place outside of it")
+
+    def require_apart(self, model: Path) -> None:
+        """Raise `UnusableInputError` when the folder that this product writes to would travel as a part of `model`."""
+        from mlops_deploy.errors import UnusableInputError
+
+        place = Path(os.path.realpath(model))
+        if not self.root.is_relative_to(place) or (self.spec is None and self.root == place):
+            return
+        if self.spec is None:
+            raise UnusableInputError(
+                f"the model folder `{model}` holds the folder that this command runs in, and would hold its cache",
+                hint="run it from outside of the model, or from its top",
+            )
+        raise UnusableInputError(
+            f"the model folder `{model}` holds the configuration `{self.files[0]}`, which is no part of a model",
+            hint="put the model into a folder of its own, such as `model`, and name that at `model.path`",
+        )
+
+    @property
+    def _store(self) -> Path:
+        return self.root / ".mlops" / "store"
+
     def store(self, path: Path | None = None) -> "LayoutStore":
         """The store at `path`, by default `.mlops/store`."""
         from mlops_deploy.store.layout import LayoutStore
 
-        return LayoutStore(path or self.root / ".mlops" / "store")
+        return LayoutStore(path or self._store)
 
     def cache(self) -> "DigestCache":
         """What earlier builds learned of files here."""
@@ -41,12 +98,18 @@ class Project:
 
 def find_project(file: Path, environment: str | None) -> Project:
     """The project of `-f` and `-e`; without either, a folder without a configuration will do."""
-    if file == Path(CONFIG_FILE) and environment is None and not file.exists():
-        return Project(root=Path.cwd(), spec=None)
-    from mlops_deploy.config.load import load
+    from mlops_deploy.errors import UnusableInputError
 
-    spec = load(file, environment)
-    return Project(root=spec.root, spec=spec)
+    try:
+        here = Path.cwd()
+    except FileNotFoundError as error:
+        raise UnusableInputError("the working folder has been removed", hint="`cd` to one that is there") from error
+    if file == Path(CONFIG_FILE) and environment is None and not file.exists():
+        return Project(root=here, spec=None)
+    from mlops_deploy.config.load import load_with_files
+
+    spec, files = load_with_files(file, environment)
+    return Project(root=spec.root, spec=spec, files=files)
 
 
 def require_project(file: Path, environment: str | None) -> tuple[Project, "DeploySpec"]:
@@ -55,3 +118,8 @@ def require_project(file: Path, environment: str | None) -> tuple[Project, "Depl
     if project.spec is None:
         raise click.UsageError(f"there is no `{file}` here; `mlops-deploy docs --example` prints one to begin with")
     return project, project.spec
+
+
+def _overlays(files: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Every overlay of a configuration, whether it was chosen or not."""
+    return tuple(files[0].parent.glob(f"{escape(files[0].stem)}.*{escape(files[0].suffix)}")) if files else ()

@@ -122,9 +122,7 @@ def _packages(build: "ServerBuild") -> "Packages":
 def _carrier(model: str | None, project: Project, telling: "Story") -> "Stored":
     """A path is built, else a reference is found; without either it is the configured model that is built."""
     if model is None:
-        if project.spec is None:
-            raise click.UsageError("name a model: there is no `mlops.yml` here that names one")
-        return _built(project.spec.model.path, project, telling)
+        return _built(None, project, telling)
     if Path(model).exists():
         return _built(Path(model), project, telling)
     try:
@@ -134,14 +132,13 @@ def _carrier(model: str | None, project: Project, telling: "Story") -> "Stored":
         raise UnusableInputError(message, hint=absent.hint) from absent
 
 
-def _built(path: Path, project: Project, telling: "Story") -> "Stored":
-    from mlops_deploy.api.build_model import ModelBuild, build_model
-    from mlops_deploy.api.shells import choose_shells
-    from mlops_deploy.cli.build_model import model_card, store_destination
+def _built(path: Path | None, project: Project, telling: "Story") -> "Stored":
+    from mlops_deploy.api.build_model import build_model
+    from mlops_deploy.cli.destinations import store_destination
+    from mlops_deploy.cli.model import model_build
 
-    card = model_card(None, project, path)
-    build = ModelBuild(path=path, card=card, shells=choose_shells((), project.lock, telling))
-    built = build_model(build, [store_destination(project.store(), build)], project.cache(), telling)
+    build = model_build(project, telling, path=path)
+    built = build_model(build, [store_destination(project, build, telling)], project.cache(), telling)
     return project.store().find(built.carrier.digest.hex)
 
 

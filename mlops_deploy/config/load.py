@@ -33,12 +33,17 @@ def load(path: Path, environment: str | None) -> DeploySpec:
 
     Raises one `ConfigError` that shows every mistake of the file, the overlay and the golden requests.
     """
+    return load_with_files(path, environment)[0]
+
+
+def load_with_files(path: Path, environment: str | None) -> tuple[DeploySpec, tuple[Path, ...]]:
+    """The same, and the files that were read: the configuration first."""
     issues = Issues()
-    spec, _ = _load(path, environment, issues)
+    spec, files = _load(path, environment, issues)
     issues.raise_errors()
     if spec is None:
         raise AssertionError("no spec although nothing was reported")
-    return spec
+    return spec, files
 
 
 def examine(path: Path, environment: str | None) -> Examined:

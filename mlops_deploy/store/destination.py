@@ -6,6 +6,7 @@ from mlops_deploy.oci.image import Carrier
 from mlops_deploy.oci.partial import PartialFile, reporting
 from mlops_deploy.oci.types import Descriptor
 from mlops_deploy.spec.refs import Digest, ImageRef
+from mlops_deploy.store.files import unheard
 from mlops_deploy.store.layout import LayoutStore
 from mlops_deploy.store.log import Built
 
@@ -13,12 +14,17 @@ from mlops_deploy.store.log import Built
 class StoreDestination:
     """Writes a carrier into a store, which is made when it is not there.
 
-    A failed build leaves no temporary file, at most whole blobs that nobody names.
+    A failed build leaves no temporary file, at most whole blobs that nobody names, and no store that it made and that
+    has nothing in it. `tell` hears when another process keeps this one waiting.
     """
 
-    def __init__(self, store: LayoutStore, entry: Callable[[Carrier], Built]) -> None:
+    def __init__(
+        self, store: LayoutStore, entry: Callable[[Carrier], Built], tell: Callable[[str], None] = unheard
+    ) -> None:
         self.store = store
         self._entry = entry
+        self._tell = tell
+        self._made = False
         self._what = f"the store `{store.path}`"
         self._partial: PartialFile | None = None
 
@@ -35,6 +41,7 @@ class StoreDestination:
         """Open a temporary file, if there is room for the layer: a full disk is found before the model is read."""
         with reporting(self._what):
             if self._partial is None:
+                self._made = not self.store.path.exists()
                 self.store.create()
             self._partial = self.store.new_blob()
             self._partial.reserve(size)
@@ -54,12 +61,14 @@ class StoreDestination:
         with reporting(self._what):
             for blob in carrier.documents:
                 self.store.put_blob(blob)
-            self.store.record(self._entry(carrier), names, carrier.index.descriptor)
+            self.store.record(self._entry(carrier), names, carrier.index.descriptor, self._tell)
 
     def abort(self) -> None:
-        """Remove the layer that was being written."""
+        """Remove the layer that was being written, and a store that was made for it and is still empty."""
         if self._partial:
             self._partial.discard()
+        if self._made:
+            self.store.remove_empty()
 
     def _opened(self) -> PartialFile:
         if self._partial is None:

@@ -25,6 +25,10 @@ def replace_file(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def unheard(_: str) -> None:
+    """Where nobody listens."""
+
+
 @contextmanager
 def locked(path: Path, doing: str, *, deadline: float, tell: Callable[[str], None]) -> Iterator[None]:
     """Hold an exclusive lock on the file `path`, which the kernel frees at any death.

@@ -16,13 +16,9 @@ from mlops_deploy.oci.view import view_images
 from mlops_deploy.spec.refs import SHORT, ContentId, Digest, ImageRef
 from mlops_deploy.store import index as naming
 from mlops_deploy.store import log
-from mlops_deploy.store.files import locked, replace_file
+from mlops_deploy.store.files import locked, replace_file, unheard
 
 _LOCK_DEADLINE: Final = 60.0
-
-
-def _unheard(_: str) -> None:
-    pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +62,14 @@ class LayoutStore:
         for folder in (self.path, self._blobs):
             sweep(folder)
 
+    def remove_empty(self) -> None:
+        """Remove a layout without a single blob; one that another build has begun to fill stays."""
+        with suppress(OSError):
+            for folder in (self._blobs, self._blobs.parent):
+                folder.rmdir()
+            (self.path / "oci-layout").unlink(missing_ok=True)
+            self.path.rmdir()
+
     def blob_path(self, digest: Digest) -> Path:
         """Where the blob is, or would be."""
         return self._blobs / digest.hex
@@ -87,7 +91,7 @@ class LayoutStore:
         return PartialFile(self._blobs)
 
     def record(
-        self, entry: log.Built, names: Sequence[ImageRef], index: Descriptor, tell: Callable[[str], None] = _unheard
+        self, entry: log.Built, names: Sequence[ImageRef], index: Descriptor, tell: Callable[[str], None] = unheard
     ) -> None:
         """Append the build to the log, then name the carrier in `index.json`, under the store's lock.
 

@@ -15,6 +15,7 @@ from mlops_deploy.api import shells as shells_module
 from mlops_deploy.api.build_model import build_model
 from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.oci import packing
+from mlops_deploy.oci.partial import PartialFile
 from mlops_deploy.oci.types import Platform
 from mlops_deploy.spec.refs import ImageRef
 from mlops_deploy.store.cache import DigestCache
@@ -278,6 +279,36 @@ class TestFailure:
         assert not keeper.finished
         assert not (tmp_path / "s" / "index.json").exists()
         assert not list((tmp_path / "s").rglob("*.tmp"))
+
+    @pytest.mark.parametrize("failure", [OSError("boom"), KeyboardInterrupt(), SystemExit(3)])
+    def test_a_place_that_cannot_clean_up_keeps_no_other_from_it(self, model, shell, failure):
+        class Stubborn(Keeper):
+            def abort(self):
+                super().abort()
+                raise failure
+
+        class Full(Keeper):
+            def begin(self, size):
+                raise DeployError("full")
+
+        places = [Keeper(), Stubborn(), Full(), Keeper()]
+        with pytest.raises(DeployError, match="full"):
+            built(model, shell, *places)
+        assert [place.aborted for place in places] == [1, 1, 1, 1]
+
+    @pytest.mark.parametrize("there", [False, True])
+    def test_a_new_store_that_got_nothing_is_removed(self, model, shell, tmp_path, monkeypatch, there):
+        place = store_at(tmp_path / "s")
+        if there:
+            place.store.create()
+
+        def full(*_):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(PartialFile, "reserve", full)
+        with pytest.raises(DeployError, match="no space left"):
+            built(model, shell, place)
+        assert (tmp_path / "s").exists() is there
 
     def test_an_interrupt_is_passed_on_after_all_was_dropped(self, model, shell):
         class Interrupting(Keeper):

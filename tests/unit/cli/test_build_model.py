@@ -237,8 +237,11 @@ class TestArchive:
 
     @pytest.mark.parametrize("target", ["nothing/x.tar", "sh/x.tar"])
     def test_a_target_that_cannot_be_written(self, run, folder, target):
-        refused(run("model", "--archive", target), 1, f"the archive `{target}` cannot be written")
+        refused(run("model", "--archive", target), 2, f"the archive `{target}` cannot be written", "hint:")
         assert not leftovers(folder)
+
+    def test_a_target_that_is_a_folder(self, run):
+        refused(run("model", "--archive", "model/.."), 2, "is a folder")
 
     def test_a_device_is_never_replaced(self, run):
         refused(run("model", "--archive", "/dev/null"), 2, "is not a plain file")
@@ -297,18 +300,64 @@ class TestRefused:
         refused(run("model", *option), 2, "lies inside the model")
         assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
-    def test_a_store_that_is_a_file(self, run):
-        refused(run("model", "--store", "sh"), 1, "the store `sh` cannot be written")
+    def test_a_store_that_is_a_file(self, run, folder):
+        for path in ("sh", "sh/below"):
+            (folder / "sh").write_bytes(elf())
+            refused(run("model", "--store", path), 2, f"the store `{path}`")
 
     def test_an_index_that_is_garbage(self, run, folder):
         run("model")
         (folder / ".mlops" / "store" / "index.json").write_text("garbage")
         refused(run("model"), 1, "cannot be read as an image index", "hint:")
 
-    def test_a_digest_file_that_cannot_be_written(self, run):
-        done = run("model", "--digest-file", "nothing/digest")
-        assert done.returncode == 1
-        assert "the digest file `nothing/digest` cannot be written" in done.stderr
+    @pytest.mark.parametrize(
+        ("target", "why"),
+        [("nothing/digest", "cannot be written"), ("sh/digest", "cannot be written"), (".", "folder")],
+    )
+    def test_a_digest_file_that_cannot_be_written_is_found_before_the_build(self, run, folder, target, why):
+        refused(run("model", "--digest-file", target), 2, f"the digest file `{target}`", why)
+        assert not (folder / ".mlops").exists()
+
+    def test_one_file_for_two_results(self, run, folder):
+        refused(run("model", "--archive", "x", "--digest-file", "./x"), 2, "would overwrite `x`")
+        assert not (folder / "x").exists()
+
+    @pytest.mark.parametrize("option", ["--archive", "--digest-file"])
+    def test_the_shell_is_not_overwritten(self, run, folder, option):
+        refused(run("model", option, "sh"), 2, "would overwrite `sh`")
+        assert (folder / "sh").read_bytes() == elf()
+
+    @pytest.mark.parametrize(
+        "option", [["--name", ""], ["--archive", ""], ["--store", ""], ["--shell", ""], ["-f", ""]]
+    )
+    def test_an_empty_value_is_not_none_at_all(self, run, folder, option):
+        refused(run("model", *option), 2, "is empty")
+        assert not (folder / ".mlops").exists()
+
+    def test_the_short_tag_is_nobody_elses(self, run, folder):
+        refused(run("model", "-t", "digits:0123456789ab"), 2, "belongs to one carrier alone", "hint:")
+        assert not (folder / ".mlops").exists()
+        assert run("model", "-t", "digits:0123456789abc").returncode == 0
+
+    @pytest.mark.parametrize(
+        "arguments", [["x" * 300], ["model", "--archive", "x" * 300], ["model", "--store", "x" * 300]]
+    )
+    def test_a_name_that_no_file_can_have(self, run, arguments):
+        assert "unexpected" not in refused(run(*arguments), 2, "too long")
+
+    def test_a_root_gives_no_name(self, run):
+        refused(run("/"), 2, "the path `/` gives the model no name", "`--name`")
+
+    def test_a_removed_working_folder(self, folder):
+        line = f'mkdir gone && cd gone && rmdir ../gone && exec "$@" {folder}/model --shell {folder}/sh'
+        done = subprocess.run(
+            ["sh", "-c", line, "sh", *command()], cwd=folder, env=environment(), capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        refused(done, 2, "the working folder has been removed", "hint:")
+
+    def test_a_missing_model_says_what_to_do(self, run):
+        refused(run("nope"), 2, "`nope` cannot be read: no such file or directory", "hint: name a file or a folder")
 
 
 AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
@@ -395,6 +444,71 @@ class TestProject:
     def test_a_lock_that_is_garbage(self, run, project):
         (project / "mlops.lock").write_text("garbage")
         refused(run(shell=None), 2, "is not a lock file", "hint:")
+
+    @pytest.mark.parametrize("option", ["--archive", "--digest-file"])
+    @pytest.mark.parametrize(
+        "target", ["mlops.yml", "mlops.dev.yml", "mlops.prod.yml", "mlops.lock", "golden.json", "hook.py", "link"]
+    )
+    def test_nothing_of_the_project_is_overwritten(self, run, project, option, target):
+        (project / "mlops.yml").write_text(f"{CONFIG}server:\n  hook: hook.py\nready:\n  golden: golden.json\n")
+        (project / "mlops.dev.yml").write_text("port: 1\n")
+        (project / "mlops.prod.yml").write_text("port: 2\n")
+        (project / "hook.py").write_text("")
+        (project / "link").symlink_to("mlops.yml")
+        request = {"inputs": [{"name": "x", "shape": [1], "datatype": "FP64", "data": [1]}]}
+        answer = {"outputs": [{"name": "y", "shape": [1], "datatype": "FP64", "data": [1]}]}
+        (project / "golden.json").write_text(json.dumps({"request": request, "expect": answer["outputs"]}))
+        before = {path: path.read_bytes() for path in project.glob("*") if path.is_file()}
+        refused(run("-e", "dev", option, target), 2, "would overwrite")
+        assert {path: path.read_bytes() for path in project.glob("*") if path.is_file()} == before
+
+    def test_the_store_is_not_overwritten(self, run, project):
+        assert run().returncode == 0
+        refused(run("--archive", ".mlops/store/index.json"), 2, "lies inside the store")
+
+    @pytest.mark.parametrize("path", [".", ""])
+    def test_a_model_folder_that_holds_the_configuration(self, run, project, path):
+        (project / "mlops.yml").write_text(CONFIG.replace("path: model", "path: ."))
+        before = sorted(project.rglob("*"))
+        refused(run(*filter(None, [path])), 2, "holds the configuration `mlops.yml`", "a folder of its own")
+        assert sorted(project.rglob("*")) == before
+
+    def test_a_model_folder_around_the_working_folder(self, folder):
+        (folder / "model" / "sub").mkdir()
+        done = subprocess.run(
+            command("..", "--archive", folder / "x.tar", "--shell", folder / "sh"), cwd=folder / "model" / "sub",
+            env=environment(), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        refused(done, 2, "holds the folder that this command runs in", "hint:")
+        assert not (folder / "model" / "sub" / ".mlops").exists()
+
+
+class TestNextCommand:
+    """The last line on stderr names a command that works."""
+
+    @pytest.mark.parametrize(
+        ("options", "following"),
+        [
+            ([], "mlops-deploy serve model"),
+            (["-t", "x/y:1"], "mlops-deploy serve x/y:1"),
+            (["--archive", "a b.tar"], "mlops-deploy inspect 'a b.tar'"),
+            (["--store", "s", "-t", "y:1"], "mlops-deploy inspect y:1 --store s"),
+        ],
+    )
+    def test_it_reads_what_was_built(self, run, folder, options, following):
+        done = run("model", *options)
+        assert done.stderr.splitlines()[-1] == f"next: {following}"
+        if "inspect" in following:
+            line = f"{sys.executable} -m mlops_deploy {following.removeprefix('mlops-deploy ')}"
+            subprocess.run(["sh", "-c", line], cwd=folder, env=environment(), check=True, capture_output=True)
+
+    def test_a_project_is_rendered(self, run, folder):
+        (folder / "mlops.yml").write_text(CONFIG)
+        (folder / "mlops.dev.yml").write_text("port: 1234\n")
+        assert run().stderr.splitlines()[-1] == "next: mlops-deploy render -o compose.yml"
+        assert run("-e", "dev").stderr.splitlines()[-1] == "next: mlops-deploy render -e dev -o compose.yml"
+        (folder / "other").write_bytes(b"1")
+        assert run("other").stderr.splitlines()[-1] == "next: mlops-deploy serve other"
 
 
 class TestInterrupted:

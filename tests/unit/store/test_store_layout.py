@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from mlops_deploy.api.build_model import build_model
-from mlops_deploy.cli.build_model import store_destination
+from mlops_deploy.cli.destinations import store_destination
+from mlops_deploy.cli.project import Project
 from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.oci.types import INDEX, Descriptor
 from mlops_deploy.spec.refs import Digest, ImageRef
@@ -192,10 +193,10 @@ class TestWithoutALog:
     def built(self, store, tmp_path):
         model = write_model(tmp_path / "m", {"a": b"1"})
         build = a_build(model, fake_shell(tmp_path), tags=[ImageRef.parse("digits:1.0")])
-        carriers = []
+        project, carriers = Project(root=tmp_path, spec=None), []
         for data in (b"1", b"2"):
             (model / "a").write_bytes(data)
-            place = store_destination(store, build)
+            place = store_destination(project, build, Silent(), store.path)
             carriers.append(build_model(build, [place], DigestCache(None), Silent()).carrier)
         return carriers
 

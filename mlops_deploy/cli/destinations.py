@@ -1,0 +1,181 @@
+"""Where a carrier goes: the store, the engine, an archive; each is looked at before anything is built."""
+
+import os
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from stat import S_ISDIR
+from typing import TYPE_CHECKING
+
+import click
+
+from mlops_deploy.cli import wiring
+from mlops_deploy.cli.project import Project
+
+if TYPE_CHECKING:
+    from mlops_deploy.api.build_model import ModelBuild
+    from mlops_deploy.oci.destination import Destination
+    from mlops_deploy.oci.image import Carrier
+    from mlops_deploy.oci.types import Platform
+    from mlops_deploy.ports import Engine, Story
+    from mlops_deploy.spec.refs import Digest
+    from mlops_deploy.store.log import Built
+
+STDOUT = Path("-")
+"""The archive that is a stream."""
+
+
+def destinations(
+    project: Project, build: "ModelBuild", telling: "Story", *, load: bool, store: Path | None, archive: Path | None
+) -> "list[Destination]":
+    """The places that were named; when none was, the project's store and the engine, if one answers."""
+    from mlops_deploy.api.loading import EngineDestination
+
+    by_default = not load and store is None and archive is None
+    platform = _platform(build)
+    places: list[Destination] = []
+    # They are completed in this order: the store names what was built when all else has worked.
+    if (engine := _engine(telling, required=load) if load or by_default else None) is not None:
+        places.append(EngineDestination(engine, platform))
+    if archive is not None:
+        places.append(_archive(archive, project, build, platform))
+    if store is not None or by_default:
+        places.append(store_destination(project, build, telling, store))
+    return places
+
+
+def store_destination(
+    project: Project, build: "ModelBuild", telling: "Story", path: Path | None = None
+) -> "Destination":
+    """The store at `path`, by default the project's, as a place to build into."""
+    from mlops_deploy.store.destination import StoreDestination
+
+    store = project.store(path)
+    project.require_no_input(store.path, "the store", build.path)
+    _require_folder(store.path)
+    return StoreDestination(store, lambda carrier: _entry(build, carrier), telling.say)
+
+
+def check_digest_file(path: Path, project: Project, build: "ModelBuild", archive: Path | None) -> None:
+    """Refuse a digest file that would replace what is read, or the archive, before anything is built."""
+    others = (*_shells(build), *([archive] if archive is not None else []))
+    project.require_no_input(path, "the digest file", build.path, *others)
+    _require_file_place(path, "the digest file")
+
+
+def write_digest(path: Path, digest: "Digest") -> None:
+    """Write it whole, or into a pipe or device."""
+    from mlops_deploy.oci.partial import reporting
+    from mlops_deploy.store.files import replace_file
+
+    data = f"{digest}\n".encode()
+    with reporting(f"the digest file `{path}`"):
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+        else:
+            replace_file(path.resolve(), data)
+
+
+def _shells(build: "ModelBuild") -> list[Path]:
+    return [Path(shell.source) for shell in build.shells]
+
+
+def _require_file_place(path: Path, what: str) -> None:
+    """Refuse a place where no file can be: a folder, or a name in a folder that is not there."""
+    from mlops_deploy.errors import UnusableInputError
+
+    with suppress(OSError):
+        if S_ISDIR(path.stat().st_mode):
+            raise UnusableInputError(f"{what} `{path}` is a folder", hint="name a file")
+    try:
+        usable = S_ISDIR(path.resolve().parent.stat().st_mode)
+    except (OSError, RuntimeError) as error:
+        raise _cannot_be_written(what, path, error) from error
+    if not usable:
+        raise _cannot_be_written(what, path, NotADirectoryError(0, "not a directory"))
+
+
+def _cannot_be_written(what: str, path: Path, error: OSError | RuntimeError) -> Exception:
+    from mlops_deploy.errors import UnusableInputError
+
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return UnusableInputError(
+        f"{what} `{path}` cannot be written: {reason.lower()}", hint="make its folder, or name another place"
+    )
+
+
+def _require_folder(path: Path) -> None:
+    try:
+        usable = S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _cannot_be_written("the store", path, error) from error
+    if not usable:
+        raise _cannot_be_written("the store", path, NotADirectoryError(0, "not a directory"))
+
+
+def _engine(telling: "Story", *, required: bool) -> "Engine | None":
+    from mlops_deploy.errors import UnreachableError
+
+    engine = wiring.engine()
+    if engine.ping():
+        return engine
+    if required:
+        hint = "start Docker or set `DOCKER_HOST`; leave `--load` out for the store alone"
+        raise UnreachableError("no Docker Engine answers", hint=hint)
+    telling.say("no Docker Engine answers: the carrier goes to the store alone")
+    return None
+
+
+def _platform(build: "ModelBuild") -> "Platform":
+    """The platform of this machine, where there is a shell for it."""
+    import platform
+
+    from mlops_deploy.oci.types import Platform
+
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    here = Platform("linux", architecture)
+    return next((shell.platform for shell in build.shells if shell.platform == here), build.shells[0].platform)
+
+
+def _entry(build: "ModelBuild", carrier: "Carrier") -> "Built":
+    from mlops_deploy.store.log import Built
+
+    return Built(
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        name=build.card.name,
+        digest=str(carrier.digest),
+        content_id=str(carrier.content_id),
+        tags=tuple(str(name) for name in build.names(carrier)),
+        source=str(build.path.absolute()),
+    )
+
+
+def _archive(path: Path, project: Project, build: "ModelBuild", platform: "Platform") -> "Destination":
+    from mlops_deploy.oci.archive import ArchiveFile, StreamedArchive
+
+    if path != STDOUT:
+        project.require_no_input(path, "the archive", build.path, *_shells(build))
+        _require_file_place(path, "the archive")
+        return ArchiveFile(path, platform)
+    if sys.stdout is None or sys.stdout.isatty():
+        raise click.UsageError("an archive is not written to a terminal; pipe it, or name a file")
+    return StreamedArchive(_to_stdout, platform)
+
+
+def _to_stdout(data: bytes | memoryview) -> None:
+    # Past Python's buffer, whose lock a reader that hangs would hold at the program's end.
+    from mlops_deploy.errors import DeployError
+
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(1, view) :]
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise DeployError(
+            f"the archive cannot be written to stdout: {os.strerror(error.errno or 0).lower()}"
+        ) from error
