@@ -98,14 +98,8 @@ class Project:
 
 def find_project(file: Path, environment: str | None) -> Project:
     """The project of `-f` and `-e`; without either, a folder without a configuration will do."""
-    from mlops_deploy.errors import UnusableInputError
-
-    try:
-        here = Path.cwd()
-    except FileNotFoundError as error:
-        raise UnusableInputError("the working folder has been removed", hint="`cd` to one that is there") from error
     if file == Path(CONFIG_FILE) and environment is None and not file.exists():
-        return Project(root=here, spec=None)
+        return Project(root=Path.cwd(), spec=None)
     from mlops_deploy.config.load import load_with_files
 
     spec, files = load_with_files(file, environment)

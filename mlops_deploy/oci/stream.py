@@ -8,6 +8,7 @@ are done with it, so memory does not grow with the model.
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
+from ctypes import CDLL, c_int64
 from hashlib import sha256
 from queue import SimpleQueue
 from threading import Condition, Thread
@@ -26,6 +27,8 @@ BLOCK: Final = 2**20
 _BLOCKS: Final = 24
 _PIECE: Final = 256 * 2**10
 _SMALL: Final = 64 * 2**10
+_LIBC: Final = CDLL(None)
+_WRITE_AND_WAIT: Final = 7
 _PATIENCE: Final = 0.25
 """Seconds that a broken-off consumer gets to come back."""
 
@@ -269,10 +272,19 @@ def _open(file: SourceFile) -> int:
         descriptor = os.open(file.source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise UnusableInputError(f"the model file `{file.path}` cannot be read: {error.strerror}") from error
+    _settle_mapped_writes(descriptor)
     if Stamp.of(os.fstat(descriptor)) != file.stamp:
         os.close(descriptor)
         raise _changed(file)
     return descriptor
+
+
+def _settle_mapped_writes(descriptor: int) -> None:
+    """Write back what a mapping has dirtied, so that its next write moves the file's times: only the first one does.
+
+    For a clean file that costs a twentieth of `fdatasync`, which also waits for the disk's own cache.
+    """
+    _LIBC.sync_file_range(descriptor, c_int64(0), c_int64(0), _WRITE_AND_WAIT)
 
 
 def _read(descriptor: int, room: memoryview, file: SourceFile) -> int:

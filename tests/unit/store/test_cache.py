@@ -8,6 +8,7 @@ from mlops_deploy.oci.inventory import take_inventory
 from mlops_deploy.oci.packing import plan_layers
 from mlops_deploy.oci.types import LAYER, Descriptor
 from mlops_deploy.spec.refs import Digest
+from mlops_deploy.store import cache as cache_module
 from mlops_deploy.store.cache import DigestCache
 from tests.fakes.carriers import write_model
 
@@ -52,6 +53,12 @@ def test_a_layer_with_another_file_name_sum_or_size_is_another(path, files):
     assert cache.layers(plans, {"a": SUM}) == [None]
     renamed = plan_layers([replace(files[0], path="aa"), files[1]])
     assert cache.layers(renamed, sums | {"aa": SUM}) == [None]
+
+
+def test_a_layer_of_another_revision_of_the_tar_writer_is_another(path, files, monkeypatch):
+    plans, sums, layers = remember(DigestCache(path), files)
+    monkeypatch.setattr(cache_module, "REVISION", cache_module.REVISION + 1)
+    assert DigestCache(path).layers(plans, sums) == [None] * len(layers)
 
 
 def test_a_file_touched_just_before_it_was_looked_at_is_read_again(path, files):
