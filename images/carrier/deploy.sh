@@ -1,7 +1,7 @@
 #!/bin/sh
 # Copies the model of this carrier to $MODEL_VOLUME/v/<content id>, whole or not at all, and points the link
-# $MODEL_VOLUME/<model name> at it. Nothing to do is the common case, and quick. Run it or source it: a caller that
-# sources it can see in $DEPLOYED that it was read to its end, for a shell that cannot read a script exits 0.
+# $MODEL_VOLUME/<model name> at it. Run it or source it: a caller that sources it can see in $DEPLOYED that it was read
+# to its end, for a shell that cannot read a script exits 0.
 #
 #   MODEL_VOLUME   where to copy to, an absolute path; made if missing (default /model)
 #   MODEL_ID       the content id that the job expects; another one is refused
@@ -9,35 +9,37 @@
 #   CARRIER_ROOT   where this image's /models and /carrier are (default /)
 #
 #   exit: 0 the model is there · 65 damaged, or not the model asked for · 73 cannot write · 74 no room, or I/O error
-#         75 another copy did not end (retry) · 77 a link or folder stands in the way · 78 bad setting · 143 terminated
+#         77 a link or folder stands in the way · 78 bad setting · 143 terminated
 #
 # Everything private is in v/.<content id>.<n>, a claim. A run that may copy holds the fifo v/.alive open for writing,
 # and so do the commands it starts. The kernel lets go when they die, however they die, so reading the fifo to its
 # end proves that nobody is at work: only then are claims seen *before* that removed, and of several runs that find
-# so only one can make claim n+1. This needs no flock, no pid (containers share numbers) and no clock. Claims only save
-# work; that no half model is seen rests on the rename alone.
+# so only one can make claim n+1. Claims only save work, so waiting for one has an end; that no half model is seen
+# rests on the rename alone.
 
-say() { printf '%s %s %s: %s bytes in %s s\n' "$1" "$name" "$short" "$bytes" "$(($(date +%s) - started))"; }
 die() { printf 'deploy.sh: %s\n' "$2" >&2; exit "$1"; }
 
 main() {
+    strict=$-; set +efuC
     umask 022
     LC_ALL=C; export LC_ALL
-    DEPLOYED='' mine='' children='' started=$(date +%s)
+    DEPLOYED='' mine='' children='' deed=found started=$(date +%s)
     trap clean_up EXIT
     trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM
     read_settings
     read_carrier
     refuse_links
-    if found; then
-        point_link; say found; tidy
-    else
+    if ! found; then
         prepare_volume
         claim
-        if found; then point_link; say found; else make_room; copy; publish; point_link; say copied; fi
+        found || { make_room; copy; publish; deed=copied; }
     fi
+    point_link
+    printf '%s %s %s: %s bytes in %s s\n' "$deed" "$name" "$short" "$bytes" "$(($(date +%s) - started))"
+    [ -n "$mine" ] || tidy
     clean_up
     trap - EXIT HUP INT TERM
+    for option in e f u C; do case $strict in *$option*) set -$option ;; esac done
     DEPLOYED=$id
 }
 
@@ -60,6 +62,7 @@ read_carrier() {
     totals=$(awk '{ n += 1; b += $1; k += 4 * int(($1 + 4095) / 4096) } END { printf "%d %.0f %.0f", n, b, k }' "$sizes") &&
         [ "${totals%% *}" -gt 0 ] || die 65 "cannot read \`$sizes\`: pull the image again"
     files=${totals%% *} kib=${totals##* } bytes=${totals#* } bytes=${bytes% *}
+    patience=$((60 + kib / 16384)) waited=0 last=0      # seconds for a copy that does not end: 16 MiB/s is slow
     versions=$volume/v home=$volume/v/$id link=$volume/$name alive=$volume/v/.alive short=$(printf %.12s "$id")
 }
 
@@ -72,6 +75,7 @@ refuse_links() {
 }
 
 found() { whole "$home" && { [ "${MODEL_VERIFY:-}" != always ] || verified "$home"; }; }
+verified() { start_hashing "$1"; joined; }
 
 # The very files, with their sizes, and nothing else: a link or a device shows up without a size.
 whole() { [ -d "$1" ] && listing "$1" | cmp -s - "$sizes"; }
@@ -80,23 +84,14 @@ listing() (
     cd "$1" && { find . -type f -print0 | xargs -0 -r stat -c '%s %n'; find . ! -type f ! -type d; } | sort -k2
 )
 
-# The answer lines are counted: a list that could not be read to its end must not pass.
+# In up to eight processes. Answers are counted: a list that could not be read to its end must not pass.
 start_hashing() {
-    jobs=$(nproc 2>/dev/null || echo 1) part=0
-    [ "$jobs" -le 8 ] || jobs=8
-    [ "$jobs" -le "$files" ] || jobs=$files
-    while [ "$part" -lt "$jobs" ]; do
-        awk -v jobs="$jobs" -v part="$part" 'NR % jobs == part' "$sums" | (cd "$1" && exec sha256sum -c 2>/dev/null) |
-            awk -v want="$(((files + (part ? jobs - part : 0)) / jobs))" '/: OK$/ { n++ } END { exit n != want }' &
-        children="$children $!" part=$((part + 1))
+    for part in 1 2 3 4 5 6 7 8; do
+        [ "$part" -le "$files" ] || break
+        awk -v part="$part" 'NR % 8 == part % 8' "$sums" | (cd "$1" && exec sha256sum -c 2>/dev/null) |
+            awk -v want="$(((files + 8 - part) / 8))" '/: OK$/ { n++ } END { exit n != want }' &
+        children="$children $!"
     done
-}
-
-start_flushing() {
-    flush=sync                                  # where `fsync` is missing, `sync FILE` does the same
-    fsync "$1" 2>/dev/null && flush=fsync
-    find "$1" -print0 | xargs -0 "$flush" &
-    children="$children $!"
 }
 
 # Waiting for a child, unlike running it in the foreground, lets a signal be answered at once.
@@ -107,34 +102,24 @@ joined() {
     return "$failed"
 }
 
-verified() { start_hashing "$1"; joined; }
-
 prepare_volume() {
-    mkdir -p "$versions" 2>/dev/null || refuse_volume
+    error=$(mkdir -p "$versions" 2>&1) || refuse_volume
     [ -p "$alive" ] || mkfifo -m 600 "$alive" 2>/dev/null
-    [ ! -p "$alive" ] || { [ -r "$alive" ] && [ -w "$alive" ]; } || refuse_volume
+    [ ! -p "$alive" ] || [ -w "$alive" ] || refuse_volume
 }
 
 refuse_volume() {
+    case $error in *': No space left on device' | *[Qq]'uota exceeded') die 74 "$error" ;; esac
     [ ! -e "$home" ] || die 65 "\`$home\` is damaged and cannot be replaced: mount the volume writable, for uid $(id -u)"
     folder=$versions; [ -d "$folder" ] || folder=$volume
     owner=$(stat -c %u "$folder" 2>/dev/null) || die 73 "cannot make \`$volume\`: mount a volume there"
-    case $owner in
-        "$(id -u)") die 73 "cannot write to \`$folder\`: it is read-only: mount it writable${1:+ ($1)}" ;;
-        *) die 73 "cannot write to \`$folder\`: it belongs to uid $owner and this runs as uid $(id -u): run it as user $owner, or give the folder to uid $(id -u)" ;;
-    esac
+    [ "$owner" != "$(id -u)" ] || die 73 "cannot write to \`$folder\`: mount it writable (${error:-its fifo is another user's})"
+    die 73 "cannot write to \`$folder\`: it belongs to uid $owner and this runs as uid $(id -u): run it as user $owner, or give the folder to uid $(id -u)"
 }
 
 claim() {
-    tries=0
-    until claimed; do
-        case $error in
-            busy | *exists*) ;;
-            *'No space'* | *quota*) die 74 "$error" ;;
-            *) refuse_volume "$error" ;;
-        esac
-        found && return
-        [ $((tries += 1)) -le 3600 ] || die 75 "another copy to \`$versions\` has not ended for an hour: look after it, then retry"
+    until claimed || found; do
+        case $error in busy | *': File exists') ;; *) refuse_volume ;; esac
     done
 }
 
@@ -142,10 +127,11 @@ claim() {
 claimed() {
     set -- "$versions"/.[0-9a-f]*.*
     [ "$1" != "$versions/.[0-9a-f]*.*" ] || set --      # not whether $1 exists: it may be gone by now, the next be there
-    error=busy last=0
+    error=busy known=$last last=0
     for old; do case $old in */".$id".*) [ "${old##*.}" -gt "$last" ] 2>/dev/null && last=${old##*.} ;; esac done
+    [ "$last" = "$known" ] || waited=0
     if [ $# -gt 0 ] && ! nobody_copies; then
-        [ "$last" -eq 0 ] || [ ! -p "$alive" ] || return 1
+        [ "$last" -eq 0 ] || [ ! -p "$alive" ] || [ $((waited += 1)) -gt "$patience" ] || return 1
         set --
     fi
     [ ! -p "$alive" ] || exec 9<>"$alive"
@@ -154,13 +140,11 @@ claimed() {
     for old; do discard "$old" || :; done       # another run may have been faster
 }
 
-# Takes up to one second to say no.
+# Takes up to one second to say no. Opened for writing as well at first, or opening it would wait.
 nobody_copies() {
     [ -p "$alive" ] || return
-    exec 8<>"$alive" 7<"$alive" 8>&-
-    timeout 1 cat <&7 >/dev/null 2>&1 &
+    timeout 1 cat 8<>"$alive" <"$alive" 8>&- >/dev/null 2>&1 &
     children=$!
-    exec 7<&-
     joined 2>/dev/null
 }
 
@@ -170,7 +154,7 @@ discard() { mv -T "$1" "$mine/old" 2>/dev/null && rm -rf "$mine/old"; }
 # A run that was killed after it had published may have left a claim, with a replaced model in it.
 tidy() {
     set -- "$versions"/.[0-9a-f]*.*
-    [ ! -d "$1" ] || [ ! -w "$versions" ] || [ ! -r "$alive" ] || [ ! -w "$alive" ] || claimed || :
+    [ -d "$1" ] && [ -w "$versions" ] && [ -w "$alive" ] && claimed
 }
 
 make_room() {
@@ -179,11 +163,7 @@ make_room() {
         die 74 "\`$volume\` has $((free / 1024)) MiB free, the model needs $((needed / 1024)): make room, then retry"
 }
 
-room() {
-    free=$(stat -f -c '%a %S' "$volume") || return
-    free=$((${free% *} * ${free#* } / 1024))
-    [ "$free" -ge "$needed" ]
-}
+room() { free=$(stat -f -c '%a * %S / 1024' "$volume") && free=$(($free)) && [ "$free" -ge "$needed" ]; }
 
 copy() {
     cp -R "$models/." "$mine/model" &
@@ -193,7 +173,9 @@ copy() {
         find "$mine/model" -type d -print0 | xargs -0 chmod 0755 || die 74 "cannot set modes in \`$volume\`"
     whole "$mine/model" || blame
     start_hashing "$mine/model"
-    start_flushing "$mine/model"
+    fsync "$mine" 2>/dev/null && flush=fsync || flush=sync      # `sync FILE` does the same
+    find "$mine/model" -print0 | xargs -0 "$flush" &
+    children="$children $!"
     joined || blame
 }
 
@@ -206,14 +188,16 @@ blame() {
 }
 
 refuse_incomplete_image() { whole "$models" || die 65 "the files of this image are not those it lists: pull it again"; }
-
 damaged() { cd "$models" && sha256sum -c "$sums" 2>/dev/null | awk '!/: OK$/ && n++ < 5 { sub(/: FAILED.*/, ""); printf "%s ", $0 }'; }
 
+# What is replaced goes with the claim: to remove it here would keep readers waiting.
 publish() {
-    if [ -e "$home" ] && ! found; then discard "$home"; fi
+    [ ! -e "$home" ] || found || mv -T "$home" "$mine/replaced" 2>/dev/null
     mv -T "$mine/model" "$home" 2>/dev/null || found || die 74 "cannot rename the copy to \`$home\`"
-    fsync "$versions" "$volume" 2>/dev/null || sync "$versions" "$volume" || die 74 "cannot flush \`$versions\`"
+    "$flush" "$versions" "$volume" || die 74 "cannot flush \`$versions\`"
 }
+
+pointed() { [ "$(readlink "$link")" = "v/$id" ]; }
 
 # On a volume that cannot be written, a link may be missing, for jobs use the exact path; it must not name another model.
 point_link() {
@@ -224,11 +208,9 @@ point_link() {
     pointed || [ ! -L "$link" ] || die 73 "\`$link\` points at another model and cannot be changed: mount the volume writable"
 }
 
-pointed() { [ "$(readlink "$link")" = "v/$id" ]; }
-
 clean_up() {
-    [ -z "$children" ] || { kill $children; wait; } 2>/dev/null
-    [ -z "$mine" ] || rm -rf "$mine"
+    [ -z "$children" ] || { kill $children; wait $children; } 2>/dev/null
+    [ -z "$mine" ] || { rm -rf "$mine"; exec 9>&-; }
 }
 
 main
