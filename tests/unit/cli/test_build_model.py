@@ -6,7 +6,6 @@ import os
 import pty
 import re
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.carriers import ARM64, elf, write_model
+from tests.fakes.nobody import as_nobody, readable_copy
 
 LINE = re.compile(r"^[a-z0-9./:_-]+@sha256:[0-9a-f]{64}\n$")
 CONFIG = "service: digits\npreset: kserve-sklearn\nmodel:\n  path: model\n  name: digits\n"
@@ -360,24 +360,25 @@ class TestRefused:
         refused(run("nope"), 2, "`nope` cannot be read: no such file or directory", "hint: name a file or a folder")
 
 
-AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    return readable_copy(tmp_path_factory.mktemp("installed"))
 
 
-@pytest.mark.skipif(
-    bool(os.geteuid()) or not shutil.which("setpriv"), reason="root writes everything; setpriv is nobody"
-)
+@pytest.mark.skipif(bool(os.geteuid()), reason="only root can become nobody")
 class TestReadOnly:
     """As a user who may read, but not write."""
 
     @pytest.fixture
-    def nobody(self, folder):
-        for above in (folder, *folder.parents):
+    def nobody(self, folder, installed):
+        for above in (folder, *folder.parents, *installed.parents):
             if above != Path("/") and above.stat().st_mode & 0o055 != 0o055:
                 above.chmod(above.stat().st_mode | 0o055)
 
         def running(*arguments):
-            line = [*AS_NOBODY, *command(*arguments, "--shell", "sh")]
-            return subprocess.run(line, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+            line = as_nobody("build-model", *arguments, "--shell", "sh")
+            place = environment(PYTHONPATH=str(installed))
+            return subprocess.run(line, cwd=folder, env=place, capture_output=True, text=True, check=False)
 
         return running
 
