@@ -1,6 +1,7 @@
 """`mlops-deploy inspect`: all that a carrier says of itself, without unpacking it."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -29,8 +30,13 @@ def inspect(ref: str, store: Path | None, file: Path, environment: str | None, o
     found = find_carrier(ref, find_project(file, environment).store(store))
     carrier = inspect_carrier(found)
     document = _document(found, carrier)
-    click.echo(json.dumps(document, indent=2) if output == "json" else _text(document))
-    click.echo(f"next: `mlops-deploy verify {ref}` recomputes all of it", err=True)
+    if output == "json":
+        click.echo(json.dumps(document, indent=2))
+    else:
+        click.echo(_text(document))
+        place = (("--store", store), ("-f", file if str(file) != options.CONFIG_FILE else None), ("-e", environment))
+        chosen = [part for option, value in place if value for part in (option, str(value))]
+        click.echo(f"next: {shlex.join(['mlops-deploy', 'verify', ref, *chosen])}", err=True)
 
 
 def _document(found: "Found", carrier: "CarrierView") -> dict[str, object]:

@@ -119,11 +119,11 @@ class _Seeking:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._end = os.fstat(file.fileno()).st_size
         self.read = file.read
 
     def skip(self, size: int) -> None:
-        # Beyond what a file can have is beyond its end, too.
-        self._file.seek(min(self._file.tell() + size, 2**62))
+        self._file.seek(min(self._file.tell() + size, self._end))
 
 
 def _look(file: BinaryIO, places: dict[str, Member]) -> None:

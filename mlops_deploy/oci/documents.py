@@ -71,8 +71,10 @@ def parse(data: bytes) -> object:
         raise DocumentError("it is nested too deeply") from None
     except DocumentError:
         raise
-    except ValueError as error:
-        raise DocumentError(f"it is not JSON: {error}") from None
+    except json.JSONDecodeError as error:
+        raise DocumentError(f"it is not JSON: {error.msg.lower()} at character {error.pos}") from None
+    except ValueError:
+        raise DocumentError("it is not UTF-8, or has a number of thousands of digits") from None
     _require_flat(found)
     return found
 
