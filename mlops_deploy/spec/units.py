@@ -35,14 +35,6 @@ def parse_duration(text: str) -> float:
     return hours * 3600 + minutes * 60 + seconds
 
 
-def show_size(size: int) -> str:
-    """The shortest exact form with a binary unit that `parse_size` reads: `512Mi`; else bytes with a `B`."""
-    for power, unit in ((4, "Ti"), (3, "Gi"), (2, "Mi"), (1, "Ki")):
-        if size and size % 1024**power == 0:
-            return f"{size // 1024**power}{unit}"
-    return f"{size}B"
-
-
 def show_duration(seconds: float) -> str:
     """The form that `parse_duration` reads: `1h30m`, `45s`, `0.5s`."""
     hours, rest = divmod(seconds, 3600)

@@ -3,7 +3,7 @@
 import pytest
 
 from mlops_deploy.errors import UnusableInputError
-from mlops_deploy.spec.units import parse_duration, parse_size, show_duration, show_size
+from mlops_deploy.spec.units import parse_duration, parse_size, show_duration
 
 
 @pytest.mark.parametrize(
@@ -41,12 +41,3 @@ def test_what_is_no_duration(text: str) -> None:
 @pytest.mark.parametrize("text", ["30s", "2m", "1h30m", "0s", "0.5s", "1h", "24h1s"])
 def test_what_is_shown_is_read_again(text: str) -> None:
     assert show_duration(parse_duration(text)) == text
-
-
-@pytest.mark.parametrize("size", [1 << 10, 512 << 20, 3 << 29, 1 << 40])
-def test_a_size_shown_is_read_again(size: int) -> None:
-    assert parse_size(show_size(size)) == size
-
-
-def test_a_size_without_a_round_unit_is_shown_in_bytes() -> None:
-    assert show_size(1000) == "1000B"

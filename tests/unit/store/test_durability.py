@@ -64,12 +64,20 @@ def completed(trace):
                 yield ("sync" if "sync" in call[1] else "write", path[1])
 
 
-def test_all_is_on_disk_before_it_has_its_name(folder, build):
-    trace = folder / "trace"
-    watched = "trace=fsync,fdatasync,write,pwrite64,rename"
-    done = build("strace", "-f", "-qq", "-y", "-e", watched, "-o", str(trace), options=["--archive", folder / "a.tar"])
-    assert done.returncode == 0, done.stderr
-    calls = list(completed(trace))
+@pytest.fixture
+def watched(folder, build):
+    def watching(*options):
+        trace = folder / "trace"
+        watch = "trace=fsync,fdatasync,write,pwrite64,rename"
+        done = build("strace", "-f", "-qq", "-y", "-e", watch, "-o", str(trace), options=options)
+        assert done.returncode == 0, done.stderr
+        return list(completed(trace))
+
+    return watching
+
+
+def test_all_is_on_disk_before_it_has_its_name(folder, watched):
+    calls = watched("--archive", folder / "a.tar")
     blobs, log, index = f"{folder}/s/blobs/sha256", f"{folder}/s/log.jsonl", f"{folder}/s/index.json"
     renames = {call[2]: number for number, call in enumerate(calls) if call[0] == "rename"}
     assert {Path(target).parent for target in renames} == {folder, folder / "s", Path(blobs)}
@@ -89,6 +97,16 @@ def test_all_is_on_disk_before_it_has_its_name(folder, build):
     places = [following.index(call) for call in order]
     assert places == sorted(places)
     assert ("sync", str(folder)) in calls[renames[str(folder / "a.tar")] :]
+
+
+def test_a_blob_that_was_lost_is_on_disk_before_the_build_is_logged(folder, build, watched):
+    assert build().returncode == 0
+    blobs = folder / "s" / "blobs" / "sha256"
+    max(blobs.iterdir(), key=lambda path: path.stat().st_size).unlink()
+    calls = watched()
+    (made,) = [number for number, call in enumerate(calls) if call[0] == "rename" and call[2].startswith(str(blobs))]
+    flushed = calls.index(("sync", str(blobs)), made)
+    assert flushed < calls.index(("write", str(folder / "s" / "log.jsonl")))
 
 
 def test_killed_at_any_flush_a_name_means_the_old_or_the_new_carrier_and_the_next_build_works(folder, build):
