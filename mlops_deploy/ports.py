@@ -112,6 +112,10 @@ class Engine(Protocol):
         """Whether an engine answers; never raises for an absent one."""
         ...
 
+    def trouble(self) -> str | None:
+        """Why no engine answers, None when one does; with the reason where the user has named an engine."""
+        ...
+
     def image_id(self, ref: str) -> Digest | None:
         """The id of the image that `ref` names there, None when it names none.
 

@@ -35,17 +35,22 @@ class DockerEngine:
             else:
                 client = docker.DockerClient(base_url=context.Host, tls=context.TLSConfig or False, timeout=_SOON)
         except (DockerException, requests.exceptions.RequestException, OSError, ValueError) as error:
-            raise UnreachableError(f"no Docker Engine answers: {_first_line(error)}", hint=_HINT) from error
+            raise UnreachableError(f"no Docker Engine answers{_named()}: {_reason(error)}", hint=_HINT) from error
         client.api.timeout = _PATIENCE
         return client
 
     def ping(self) -> bool:
         """Whether an engine answers."""
+        return self.trouble() is None
+
+    def trouble(self) -> str | None:
+        """Why no engine answers, None when one does; says only so much when nobody has named one."""
         try:
             with _translated("asking for an answer"):
-                return bool(self._client.ping())
-        except DeployError:
-            return False
+                self._client.ping()
+        except DeployError as error:
+            return error.message if _named() else "no Docker Engine answers"
+        return None
 
     def image_id(self, ref: str) -> Digest | None:
         """The id of the image that `ref` names: its config's digest, or with the containerd store its manifest's."""
@@ -89,5 +94,23 @@ def _translated(deed: str) -> Iterator[None]:
         raise UnreachableError(f"the engine went away while {deed}: {_first_line(error)}", hint=_HINT) from error
 
 
-def _first_line(error: Exception) -> str:
+def _named() -> str:
+    """Which engine was asked for by name."""
+    found = ((name, os.environ.get(name)) for name in ("DOCKER_HOST", "DOCKER_CONTEXT"))
+    return next((f" at `{value}`, which `{name}` names" for name, value in found if value), "")
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said, where it said something: the SDK wraps it three times, and quotes it as code."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, TimeoutError):
+            return f"it was silent for {_SOON} s"
+        if isinstance(found, OSError) and found.strerror:
+            return found.strerror.lower()
+        found = found.__cause__ or found.__context__
+    return _first_line(error)
+
+
+def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,6 +1,7 @@
 """A service becomes a job file: the carrier is chosen, the file is written whole or not at all."""
 
 from pathlib import Path
+from shlex import quote
 
 from mlops_deploy.api.freshness import freshness
 from mlops_deploy.api.server_inputs import check_inputs, configured, server_tag
@@ -68,6 +69,10 @@ def render(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset, s
     built = f", built {carrier.time}" if carrier.time else ""
     story.say(f"model {carrier.name}@{carrier.content_id.short}: carrier `{ref.image.ref}`{built}")
     story.say(f"server: `{image.ref}`")
+    if spec.resources.memory is None:
+        story.warn("no memory limit: the server may take all of the machine's memory; set `resources.memory`")
+    if spec.user is not None and int(spec.user.partition(":")[0]) == 0:
+        story.warn("`user` says that the server runs as root")
     if not spec.ready.golden:
         story.say("golden requests: not checked; name a file of them at `ready.golden`")
     return rendered
@@ -87,10 +92,15 @@ def tell_changes(spec: DeploySpec, carrier: Stored, cache: DigestCache, story: S
 def write(rendered: Rendered, path: Path) -> None:
     """Write the file under its name only when all of it is on disk; links are followed, pipes and devices written to.
 
-    Raises `UnusableInputError` for a folder, `DeployError` when the file cannot be written.
+    Raises `UnusableInputError` for a folder or a file in none, `DeployError` when the file cannot be written.
     """
     if path.is_dir():
         raise UnusableInputError(f"`{path}` is a folder; one file is written", hint=f"`-o {path / 'compose.yml'}`")
+    if not path.resolve().parent.is_dir():
+        folder = path.resolve().parent
+        raise UnusableInputError(
+            f"`{path}` cannot be written: there is no folder `{path.parent}`", hint=f"`mkdir -p {quote(str(folder))}`"
+        )
     data = rendered.text.encode()
     try:
         if path.exists() and not path.is_file():

@@ -3,9 +3,10 @@
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 from mlops_deploy.errors import DeployError, NeverReadyError, UnreachableError, UnusableInputError
@@ -23,6 +24,7 @@ GRACE: Final = 25.0
 LONGEST_VARIABLE: Final = 131_071
 """Bytes that Linux takes in one `NAME=value` of an environment."""
 
+_CAUSE: Final = "error: "
 _PAUSE: Final = 0.25
 _FINAL: Final = ("not ready (identity)", "not ready (golden)")
 _INHERITED: Final = ("HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "USER")
@@ -114,13 +116,16 @@ class Serving:
     def run(self, log: LineSink, on_ready: Callable[[Running, str], None]) -> None:
         """Serve until interrupted, which is the normal end; `on_ready` is told the check's verdict.
 
+        `log` hears the server from then on, what it said before first; an error on the way there holds its last words.
         Raises `NeverReadyError`, or `DeployError` when the server fails afterwards; an interrupt before it is ready
         is raised on. Whatever happens, no server is left.
         """
         argv = (*self.preset.command, *self.preset.args)
-        process = self.launcher.start(argv, cwd=Path("/"), env=self.env, on_line=log)
+        held = _Held(log)
+        process = self.launcher.start(argv, cwd=Path("/"), env=self.env, on_line=held)
         try:
             verdict = self._await_ready(process)
+            held.release()
             try:
                 on_ready(process, verdict)
                 self._watch(process)
@@ -138,27 +143,61 @@ class Serving:
         verdict, times = "", 0
         while (left := until - time.monotonic()) > 0:
             if (code := process.wait(min(_PAUSE, left))) is not None:
-                raise NeverReadyError(f"the server ended before it was ready: {_how(code)}", detail=process.last_lines)
-            ready, said = self._check(left)
+                raise _ended_early(code, process.last_lines)
+            if (checked := self._check(left)) is None:
+                break  # cut off by the deadline: what the check before it said says more
+            ready, said = checked
             if ready:
                 return said
             times = times + 1 if said == verdict else 1
             verdict = said
             if times == RETRIES and said.startswith(_FINAL):
                 break
-        raise NeverReadyError(
-            f"the server answers, but not as it should: {verdict}"
-            if verdict.startswith(_FINAL)
-            else f"the server was not ready within {self.served.deadline:g} s: {verdict}",
-            hint=_hint(verdict),
-        )
+        if verdict.startswith(_FINAL):
+            raise NeverReadyError(f"the server answers, but not as it should: {verdict}", hint=_hint(verdict))
+        message = f"the server was not ready within {self.served.deadline:g} s: {verdict or 'the check did not end'}"
+        raise NeverReadyError(message, hint="`ready.deadline` gives it more time", detail=process.last_lines)
 
-    def _check(self, left: float) -> tuple[bool, str]:
+    def _check(self, left: float) -> tuple[bool, str] | None:
         try:
             done = self.runner.run(self.preset.ready.command, env=self.env, cwd=Path("/"), timeout=left)
         except UnreachableError:
-            return False, "the check did not end"
+            return None
         return done.code == 0, (done.out or done.err).strip()
+
+
+class _Held:
+    """Keeps the lines of a server until it is ready, so that a failure shows them once: in its error."""
+
+    def __init__(self, log: LineSink) -> None:
+        self._log: Final = log
+        self._lines: list[str] | None = []
+        self._turn: Final = Lock()
+
+    def __call__(self, line: str, /) -> None:
+        """Take one line, from whichever thread reads them."""
+        with self._turn:
+            if self._lines is None:
+                self._log(line)
+            else:
+                self._lines.append(line)
+
+    def release(self) -> None:
+        """Pass on what was kept, and from now on every line as it comes."""
+        with self._turn:
+            kept, self._lines = self._lines or [], None
+            for line in kept:
+                self._log(line)
+
+
+def _ended_early(code: int, lines: Sequence[str]) -> NeverReadyError:
+    """What the server itself calls its error says more than its exit code; the rest of its last words follow."""
+    causes = [line for line in lines if line.startswith(_CAUSE)]
+    why = causes[-1].removeprefix(_CAUSE) if causes else _how(code)
+    detail = [line for line in lines if line not in causes[-1:]]
+    return NeverReadyError(
+        f"the server ended before it was ready: {why}", hint="mend that, and serve the model again", detail=detail
+    )
 
 
 def _how(code: int) -> str:
@@ -168,4 +207,4 @@ def _how(code: int) -> str:
 def _hint(verdict: str) -> str:
     if verdict.startswith("not ready (golden)"):
         return "correct the model, or the requests that `ready.golden` names"
-    return "`ready.deadline` gives it more time; its log is above"
+    return "another server may answer on this port; `--port 0` takes a free one"

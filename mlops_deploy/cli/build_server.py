@@ -38,8 +38,12 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command("build-server")
-@click.option("-t", "--tag", metavar="NAME:TAG", callback=options.image_ref, help="A name for the image.")
-@click.option("--base", metavar="IMAGE", callback=options.image_ref, help="The image to start from.")
+@click.option(
+    "-t", "--tag", type=options.SomeText(), metavar="NAME:TAG", callback=options.image_ref, help="A name for the image."
+)
+@click.option(
+    "--base", type=options.SomeText(), metavar="IMAGE", callback=options.image_ref, help="The image to start from."
+)
 @click.option("--hook", type=_FILE, metavar="FILE", help="Python module with `preprocess`, `predict` or `postprocess`.")
 @click.option("--constraints", type=_FILE, metavar="FILE", help="The exact packages, instead of the server's own.")
 @click.option(
@@ -62,7 +66,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 def build_server(**chosen: object) -> None:
     """Build the prediction server image; it knows no model.
 
-    What is not given comes from mlops.yml, if there is one. Unchanged inputs are not built again.
+    What is not given comes from mlops.yml, if there is one. Unchanged inputs are not built again. An engine that does
+    not answer is given up after 10 s, a build after an hour; what was done until then is kept for the next build.
     """
     choices = Choices(**chosen)  # type: ignore[arg-type]  # click has checked the types
     spec = find_project(choices.file, choices.environment).spec

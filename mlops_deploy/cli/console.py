@@ -1,5 +1,6 @@
 """How a command tells its story on stderr: progress bars on a terminal, plain lines elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 @contextmanager
 def story() -> Iterator[Story]:
     """A story for one command: live with rate and ETA on a terminal, lines otherwise."""
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         with _terminal() as progress:
             yield TerminalStory(progress)
     else:

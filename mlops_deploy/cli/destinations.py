@@ -120,12 +120,12 @@ def _engine(telling: "Story", *, required: bool) -> "Engine | None":
     from mlops_deploy.errors import UnreachableError
 
     engine = wiring.engine()
-    if engine.ping():
+    if (trouble := engine.trouble()) is None:
         return engine
     if required:
         hint = "start Docker or set `DOCKER_HOST`; leave `--load` out for the store alone"
-        raise UnreachableError("no Docker Engine answers", hint=hint)
-    telling.say("no Docker Engine answers: the carrier goes to the store alone")
+        raise UnreachableError(trouble, hint=hint)
+    telling.say(f"{trouble}: the carrier goes to the store alone")
     return None
 
 

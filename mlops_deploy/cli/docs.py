@@ -9,9 +9,9 @@ from mlops_deploy.errors import UnusableInputError
 
 @click.command()
 @click.argument("section", required=False)
-@click.option("--schema", "form", flag_value="schema", help="Print the JSON Schema, for editors.")
-@click.option("--example", "form", flag_value="example", help="Print an annotated mlops.yml to start from.")
-def docs(section: str | None, form: str | None) -> None:
+@click.option("--schema", is_flag=True, help="Print the JSON Schema, for editors.")
+@click.option("--example", is_flag=True, help="Print an annotated mlops.yml to start from.")
+def docs(section: str | None, *, schema: bool, example: bool) -> None:
     """Describe every key of mlops.yml, or those of SECTION.
 
     The same table that describes the keys also reads them, so the text is never behind.
@@ -19,15 +19,14 @@ def docs(section: str | None, form: str | None) -> None:
     from mlops_deploy.config import reference
     from mlops_deploy.config.keys import TABLE, TITLE
 
-    if section and form:
-        raise click.UsageError("SECTION goes without --schema and --example")
-    match form:
-        case "schema":
-            click.echo(json.dumps(reference.json_schema(TABLE, TITLE), indent=2, ensure_ascii=False))
-        case "example":
-            click.echo(reference.example(TABLE), nl=False)
-        case _:
-            click.echo(_section(section) if section else reference.reference(TABLE, TITLE), nl=False)
+    if (section is not None) + schema + example > 1:
+        raise click.UsageError("SECTION, --schema and --example go each without the others")
+    if schema:
+        click.echo(json.dumps(reference.json_schema(TABLE, TITLE), indent=2, ensure_ascii=False))
+    elif example:
+        click.echo(reference.example(TABLE), nl=False)
+    else:
+        click.echo(reference.reference(TABLE, TITLE) if section is None else _section(section), nl=False)
 
 
 def _section(name: str) -> str:

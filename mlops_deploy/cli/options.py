@@ -42,7 +42,9 @@ class SomePath(click.Path):
 
 def config_file(command: Command) -> Command:
     """`-f FILE` and `-e ENV`: which configuration, and which overlay of it."""
-    overlay = click.option("-e", "--env", "environment", metavar="ENV", help="Lay mlops.ENV.yml over the file.")
+    overlay = click.option(
+        "-e", "--env", "environment", type=SomeText(), metavar="ENV", help="Lay mlops.ENV.yml over the file."
+    )
     path = Path(CONFIG_FILE)
     file = click.option("-f", "--file", type=SomePath(), default=path, show_default=True, help="The configuration.")
     return file(overlay(command))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlops_deploy.spec.rendered import Rendered
 
 TARGETS: Final = (*get_args(Target), "compose")
+_STDOUT: Final = Path("-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class Choices:
     target: str | None
     model: str | None
     server: str | None
-    out: str
+    out: Path
 
 
 @click.command("render")
@@ -39,11 +40,28 @@ class Choices:
     metavar="T",
     help="Where it will run; by default as in mlops.yml, else docker.",
 )
-@click.option("--model", metavar="REF", help="A carrier in the store: NAME:TAG, a digest, or 12 hex digits of it.")
 @click.option(
-    "--server", metavar="REF", callback=options.image_ref, help="A server image, instead of the configured one."
+    "--model",
+    type=options.SomeText(),
+    metavar="REF",
+    help="A carrier in the store: NAME:TAG, a digest, or 12 hex digits of it.",
 )
-@click.option("-o", "out", metavar="FILE|-", default="-", show_default=True, help="Where the file goes.")
+@click.option(
+    "--server",
+    type=options.SomeText(),
+    metavar="REF",
+    callback=options.image_ref,
+    help="A server image, instead of the configured one.",
+)
+@click.option(
+    "-o",
+    "out",
+    type=options.SomePath(),
+    metavar="FILE|-",
+    default="-",
+    show_default=True,
+    help="Where the file goes; never over what was read.",
+)
 def render(**chosen: object) -> None:
     """Write the one file that docker compose up --wait runs.
 
@@ -60,6 +78,8 @@ def _render(choices: Choices, telling: Story) -> "Rendered":
     from mlops_deploy.api.server_inputs import known_preset
 
     project, spec = require_project(choices.file, choices.environment)
+    if choices.out != _STDOUT:
+        project.require_no_input(choices.out, "the job file")
     api.choose_target(spec, choices.target)
     preset = known_preset(spec.preset)
     carrier = api.choose_carrier(spec, project.store(), choices.model)
@@ -70,11 +90,11 @@ def _render(choices: Choices, telling: Story) -> "Rendered":
     return rendered
 
 
-def _write(rendered: "Rendered", out: str) -> None:
-    if out == "-":
+def _write(rendered: "Rendered", out: Path) -> None:
+    if out == _STDOUT:
         click.echo(rendered.text, nl=False)
         return
     from mlops_deploy.api.render import write
 
-    write(rendered, Path(out))
-    click.echo(f"next: docker compose -f {shlex.quote(out)} up --wait", err=True)
+    write(rendered, out)
+    click.echo(f"next: docker compose -f {shlex.quote(str(out))} up --wait", err=True)

@@ -39,7 +39,7 @@ class Choices:
 
 
 @click.command()
-@click.argument("model", required=False, metavar="[PATH|REF]")
+@click.argument("model", type=options.SomeText(), required=False, metavar="[PATH|REF]")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),

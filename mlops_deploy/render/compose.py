@@ -1,5 +1,6 @@
 """One service as one stand-alone Compose file: a bootstrap that ends, a server that starts when the model is there."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -23,6 +24,13 @@ PIDS: Final = 4096
 """Processes and threads of one container: room for several per core of a large machine, but not for a fork bomb."""
 
 BOOTSTRAP_MEMORY: Final = 512 << 20
+
+BOOTSTRAP_TMP: Final = 64 << 20
+SERVER_TMP: Final = 256 << 20
+"""Room in `/tmp`, which counts as memory of the container: without a size it would be half of the machine's."""
+
+THREADS: Final = "OMP_NUM_THREADS"
+"""How many threads the numeric libraries start; they count the machine's cores, not those the container may use."""
 
 LONGEST_VARIABLE: Final = 131_071
 """Bytes of `NAME=value` that Linux passes to a process; a longer one would keep the container from starting."""
@@ -72,7 +80,7 @@ def _refuse_unsupported(preset: Preset) -> None:
 def _bootstrap(carrier: CarrierRef) -> Document:
     return {
         **_image(carrier.image),
-        **_hardened(BOOTSTRAP_USER),
+        **_hardened(BOOTSTRAP_USER, BOOTSTRAP_TMP),
         "network_mode": "none",
         "environment": {"MODEL_ID": carrier.content_id.hex},
         "volumes": [{"type": "volume", "source": "models", "target": VOLUME}],
@@ -87,7 +95,7 @@ def _server(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Pres
         **_image(image),
         **({"entrypoint": list(preset.command)} if preset.command else {}),
         **({"command": list(preset.args)} if preset.args else {}),
-        **_hardened(spec.user or f"{preset.uid}:{preset.uid}"),
+        **_hardened(spec.user or f"{preset.uid}:{preset.uid}", SERVER_TMP),
         "depends_on": {"bootstrap": {"condition": "service_completed_successfully"}},
         "environment": _environment(spec, carrier, preset),
         "ports": [f"{LOOPBACK}:{spec.port}:{preset.ports.http}"],
@@ -105,13 +113,13 @@ def _image(image: JobImage) -> Document:
     return {"image": image.ref, "pull_policy": "never" if image.local else "missing"}
 
 
-def _hardened(user: str) -> Document:
+def _hardened(user: str, room: int) -> Document:
     return {
         "user": user,
         "read_only": True,
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
-        "tmpfs": ["/tmp"],  # noqa: S108 - a folder inside the container
+        "tmpfs": [f"/tmp:size={_bytes(room)},mode=1777"],  # noqa: S108 - a folder inside the container
     }
 
 
@@ -129,7 +137,12 @@ def _environment(spec: DeploySpec, carrier: CarrierRef, preset: Preset) -> Docum
     if spec.ready.golden:
         ours["GOLDEN"] = golden_list(spec.ready.golden)
     _refuse_taken(spec.env, {*ours, "GOLDEN", "MODEL"})
-    return {name: _variable(name, value) for name, value in (ours | _sorted(preset.env) | _sorted(spec.env)).items()}
+    env = ours | _threads(spec.resources) | _sorted(preset.env) | _sorted(spec.env)
+    return {name: _variable(name, value) for name, value in env.items()}
+
+
+def _threads(resources: Resources) -> dict[str, str]:
+    return {} if resources.cpu is None else {THREADS: str(math.ceil(resources.cpu))}
 
 
 def _sorted(env: Mapping[str, str]) -> dict[str, str]:

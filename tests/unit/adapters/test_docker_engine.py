@@ -193,3 +193,23 @@ def test_a_context_that_is_not_there(monkeypatch, tmp_path, context, engine):
     monkeypatch.setenv("DOCKER_CONTEXT", context)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     assert not engine.ping()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("DOCKER_HOST", "unix:///run/nobody.sock", "no such file or directory"),
+        ("DOCKER_HOST", "npipe:////x", "The npipe:// protocol is only supported on Windows"),
+        ("DOCKER_HOST", "tcp://127.0.0.1:1", "connection refused"),
+    ],
+)
+def test_an_engine_that_was_named_and_does_not_answer_says_why(monkeypatch, engine, name, value, why):
+    monkeypatch.setenv(name, value)
+    assert engine.trouble() == f"no Docker Engine answers at `{value}`, which `{name}` names: {why}"
+    assert not engine.ping()
+
+
+def test_a_context_that_is_not_there_is_the_trouble(monkeypatch, engine):
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setenv("DOCKER_CONTEXT", "nope")
+    assert engine.trouble() == "there is no docker context `nope`"

@@ -121,9 +121,27 @@ def test_a_wrong_golden_answer_is_final_long_before_the_deadline(served):
 
 def test_a_server_that_ends_before_it_is_ready_fails_at_once_with_its_words(served):
     (served.path / "model.json").write_text("not json")
-    with pytest.raises(NeverReadyError, match="ended before it was ready: exit code 65") as refused:
-        serving(served, preset()).run(Watcher().log, Watcher().ready)
-    assert any("the model cannot be loaded" in line for line in refused.value.detail)
+    watcher = Watcher()
+    with pytest.raises(NeverReadyError, match="ended before it was ready: the model cannot be loaded") as refused:
+        serving(served, preset()).run(watcher.log, watcher.ready)
+    assert refused.value.hint
+    assert not [line for line in (*watcher.lines, *refused.value.detail) if "cannot be loaded" in line], "said once"
+
+
+def test_a_server_that_says_no_error_ends_with_its_exit_code_and_last_words(served):
+    silent = preset(sys.executable, "-c", "print('half a word'); raise SystemExit(9)")
+    watcher = Watcher()
+    with pytest.raises(NeverReadyError, match="ended before it was ready: exit code 9") as refused:
+        serving(served, silent).run(watcher.log, watcher.ready)
+    assert refused.value.detail == ("half a word",)
+    assert watcher.lines == []
+
+
+def test_what_a_server_says_before_it_is_ready_comes_first_when_it_is(served):
+    code = f"import runpy; print('before', flush=True); runpy.run_path({str(TINY)!r}, run_name='__main__')"
+    watcher = Watcher()
+    serving(served, preset(sys.executable, "-c", code)).run(watcher.log, watcher.ready)
+    assert watcher.lines[0] == "before"
 
 
 def test_a_server_that_loads_for_too_long_is_ended_at_the_deadline(served):

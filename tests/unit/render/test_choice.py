@@ -150,8 +150,9 @@ class TestWrite:
         assert caught.value.hint == f"`-o {tmp_path / 'compose.yml'}`"
 
     def test_a_folder_that_is_not_there_is_named(self, tmp_path):
-        with pytest.raises(DeployError, match="cannot be written: no such file or directory"):
+        with pytest.raises(UnusableInputError, match="there is no folder") as caught:
             write(self.RENDERED, tmp_path / "absent" / "compose.yml")
+        assert caught.value.hint == f"`mkdir -p {tmp_path / 'absent'}`"
 
     def test_a_full_disk_leaves_the_old_file(self, tmp_path):
         (tmp_path / "compose.yml").write_text("old")

@@ -73,7 +73,12 @@ def test_the_server_can_be_named(project):
         (["-e", "absent"], 2, "mlops.absent.yml"),
         (["-f", "absent.yml"], 2, "`absent.yml` does not exist"),
         (["-o", "."], 2, "`.` is a folder"),
-        (["-o", "absent/compose.yml"], 1, "cannot be written: no such file or directory"),
+        (["-o", "absent/compose.yml"], 2, "`absent/compose.yml` cannot be written: there is no folder `absent`"),
+        (["-o", ""], 2, "the path is empty"),
+        (["-e", ""], 2, "the value is empty"),
+        (["-f", ""], 2, "the path is empty"),
+        (["--server", ""], 2, "the value is empty"),
+        (["--model", ""], 2, "the value is empty"),
         (["-o", "/dev/full"], 1, "cannot be written: no space left on device"),
     ],
 )
@@ -86,11 +91,57 @@ def test_bad_input_gets_one_clear_error_and_nothing_is_written(project, argument
     assert sorted(project.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mlops.yml",
+        "mlops.live.yml",
+        "mlops.lock",
+        "golden.jsonl",
+        "hook.py",
+        "frozen.txt",
+        "model/a",
+        "model/new",
+        "link",
+    ],
+)
+def test_what_is_read_is_never_overwritten(project, name):
+    answer = {"request": {"inputs": [{"name": "x"}]}, "expect": [{"name": "y", "data": [1]}]}
+    (project / "golden.jsonl").write_text(json.dumps(answer))
+    (project / "hook.py").write_text("def predict(model, inputs): return inputs\n")
+    (project / "frozen.txt").write_text("numpy==2.4.6\n")
+    (project / "model").mkdir()
+    (project / "model" / "a").write_text("weights")
+    (project / "link").symlink_to("mlops.yml")
+    server = {"hook": "hook.py", "constraints": "frozen.txt"}
+    whole = {"service": "digits", "model": {"path": "model"}, "ready": {"golden": "golden.jsonl"}, "server": server}
+    (project / "mlops.yml").write_text(json.dumps(whole))
+    assert render(project).returncode == 0
+    before = contents(project)
+    done = render(project, "-o", name)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"error: the job file `{name}` " in done.stderr
+    assert contents(project) == before
+
+
+def test_no_memory_limit_and_root_are_warned_of(project):
+    told = "warning: no memory limit: the server may take all of the machine's memory; set `resources.memory`\n"
+    assert told in render(project).stderr
+    (project / "mlops.yml").write_text(json.dumps({**CONFIGURATION, "resources": {"memory": "1Gi"}, "user": "0:0"}))
+    done = render(project)
+    assert told not in done.stderr
+    assert "warning: `user` says that the server runs as root\n" in done.stderr
+
+
 def test_without_a_carrier_the_hint_is_build_model(project):
     (project / ".mlops" / "store" / "log.jsonl").unlink()
     done = render(project)
     assert done.returncode == 2
     assert "hint: build one with `mlops-deploy build-model`" in done.stderr
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and ".mlops" not in path.parts}
 
 
 def render(folder, *arguments, **environment):

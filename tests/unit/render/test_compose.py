@@ -44,7 +44,9 @@ def test_both_containers_are_hardened(spec, job, name):
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service["tmpfs"] == ["/tmp"]  # noqa: S108
+    room = {"bootstrap": "64m", "server": "256m"}[name]
+    (tmpfs,) = service["tmpfs"]
+    assert tmpfs.partition(":")[2] == f"size={room},mode=1777", "without a size it takes half of the machine's memory"
     assert service["deploy"]["resources"]["limits"]["pids"] > 0
     assert service["deploy"]["resources"]["limits"]["memory"]
     assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
@@ -60,6 +62,20 @@ def test_the_server_cannot_write_to_the_models_and_is_reached_from_this_machine_
     service = services(spec, *job)["server"]
     assert [volume["read_only"] for volume in service["volumes"]] == [True]
     assert service["ports"] == ["127.0.0.1:9000:8080"]
+
+
+@pytest.mark.parametrize(
+    ("cpu", "env", "threads"),
+    [(None, {}, None), (2.0, {}, "2"), (1.5, {}, "2"), (0.25, {}, "1"), (4.0, {"OMP_NUM_THREADS": "1"}, "1")],
+)
+def test_numeric_libraries_start_as_many_threads_as_there_are_processors_for_them(spec, job, cpu, env, threads):
+    limited = dataclasses.replace(spec, resources=Resources(cpu=cpu), env=env)
+    assert services(limited, *job)["server"]["environment"].get("OMP_NUM_THREADS") == threads
+
+
+def test_a_preset_says_how_many_threads_if_it_wants(spec, carrier, image, preset):
+    own = dataclasses.replace(preset, env={"OMP_NUM_THREADS": "7"})
+    assert services(spec, carrier, image, own)["server"]["environment"]["OMP_NUM_THREADS"] == "7"
 
 
 def test_the_model_is_named_by_its_content(spec, job):
