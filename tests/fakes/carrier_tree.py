@@ -109,11 +109,11 @@ class Volume:
         return {**settings, **self.env, **changes}
 
     def start(
-        self, shell: Shell, *, before: str = "", user: int | None = None, **changes: str
+        self, shell: Shell, *, before: str = "", after: str = "", user: int | None = None, **changes: str
     ) -> subprocess.Popen[str]:
-        """Start the script in its own process group, sourced after `before`, as the image's own command does."""
+        """Start the script in its own process group, sourced as the image's own command does, between two others."""
         return subprocess.Popen(
-            [*shell.argv, "-c", f"{before}\n{GUARD}"],
+            [*shell.argv, "-c", f"{before}\n{GUARD}\n{after}"],
             env={"PATH": shell.path, **self.environ(**changes)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

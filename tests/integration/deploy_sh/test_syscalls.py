@@ -3,8 +3,10 @@
 `MLOPS_DEPLOY_FAULTS=all` injects every combination; without it a fixed sample is taken.
 """
 
+import errno
 import os
 import random
+import re
 import shutil
 from dataclasses import replace
 from itertools import product
@@ -73,3 +75,45 @@ def test_what_cannot_be_flushed_is_not_published(shell: Shell, tmp_path: Path) -
     assert (done.returncode, done.stdout) == (74, "")
     assert "does not keep what is written" in done.stderr
     assert not volume.home.exists()
+
+
+@needs_strace
+@every_busybox
+@pytest.mark.parametrize("error", ["ENOSPC", "EDQUOT"])
+def test_a_volume_where_not_even_a_folder_fits(shell: Shell, tmp_path: Path, error: str) -> None:
+    volume = Volume(path=tmp_path / "volume", carrier=make_carrier(tmp_path / "image"))
+    for place in (volume.path, volume.path / "v"):
+        done = volume.run(traced(shell, f"inject=?mkdir,?mkdirat:error={error}"))
+        assert (done.returncode, done.stdout) == (74, "")
+        assert os.strerror(getattr(errno, error)) in done.stderr
+        place.mkdir()
+
+
+@needs_strace
+@every_busybox
+def test_all_of_the_copy_is_flushed_before_its_name_and_then_its_name(shell: Shell, tmp_path: Path) -> None:
+    carrier = make_carrier(tmp_path / "image")
+    volume = Volume(path=tmp_path / "volume", carrier=carrier)
+    log = tmp_path / "log"
+    watch = (
+        "strace",
+        "-f",
+        "-y",
+        "-s",
+        "4096",
+        "-o",
+        str(log),
+        "-e",
+        "trace=fsync,fdatasync,rename,renameat,renameat2",
+    )
+    assert volume.run(replace(shell, argv=(*watch, *shell.argv))).returncode == 0
+    stage = volume.path / "v" / f".{carrier.id}.1" / "model"
+    before, published, after = log.read_text().partition(f'"{volume.home}"')
+    assert published
+    parts = {path.relative_to(volume.home) for path in [volume.home, *volume.home.rglob("*")]}
+    assert {stage / part for part in parts} <= flushed(before)
+    assert {volume.path, volume.path / "v"} <= flushed(after)
+
+
+def flushed(log: str) -> set[Path]:
+    return {Path(path) for path in re.findall(r"(?:fsync|fdatasync)\(\d+<([^>]*)>", log)}

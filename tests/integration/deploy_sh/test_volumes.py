@@ -164,3 +164,29 @@ def test_an_ordinary_user_in_a_folder_of_its_own(shell: Shell, volume: Volume) -
     (volume.home / "small").unlink()
     assert volume.run(shell, user=NOBODY).stdout.startswith("copied ")
     assert volume.is_whole()
+
+
+@every_busybox
+@pytest.mark.parametrize("inodes", [1, 3])
+def test_a_volume_without_an_inode_left(shell: Shell, volume: Volume, inodes: int) -> None:
+    with mounted(volume.path, "-t", "tmpfs", "-o", f"size=8m,nr_inodes={inodes},mode=755", "tmpfs"):
+        done = volume.run(shell)
+    assert (done.returncode, done.stdout) == (74, "")
+    assert "No space left" in done.stderr
+
+
+@every_busybox
+def test_what_is_said_to_be_copied_survives_a_power_cut(shell: Shell, volume: Volume) -> None:
+    """A copy of the disk, made while it is mounted, lacks all that the kernel has not written to it."""
+    if shutil.which("mkfs.ext4") is None:
+        pytest.skip("no mkfs.ext4 is here")
+    disk, after = volume.path.with_name("disk"), volume.path.with_name("after")
+    with disk.open("wb") as file:
+        file.truncate(32 << 20)
+    subprocess.run(["mkfs.ext4", "-q", str(disk)], check=True)
+    with mounted(volume.path, "-o", "loop", str(disk)):
+        done = volume.run(shell)
+        shutil.copy(disk, after)
+    assert done.stdout.startswith("copied ")
+    with mounted(volume.path, "-o", "loop", str(after)):
+        assert volume.is_whole()

@@ -22,6 +22,7 @@ from tests.fakes.carrier_tree import (
     wait_until,
 )
 
+STRICT = "eufC"
 STUCK_COPY = "cp() { exec sleep 30; }"
 
 
@@ -71,6 +72,81 @@ def test_leaves_the_shell_that_sources_it_as_it_was(shell: Shell, volume: Volume
         check=False,
     )
     assert (done.returncode, done.stdout.splitlines()[1:]) == (9, [volume.carrier.id])
+
+
+@every_shell
+@pytest.mark.parametrize("options", [*STRICT, STRICT])
+def test_runs_in_a_shell_that_is_strict_and_leaves_it_so(shell: Shell, volume: Volume, options: str) -> None:
+    stale = volume.path / f".{volume.name}.{volume.carrier.id}"
+    (volume.path / "v" / f".{volume.carrier.id}.1" / "model").mkdir(parents=True)
+    stale.symlink_to(f"v/{volume.carrier.id}")
+    environment = {"PATH": shell.path, **volume.environ()}
+    for expected in ("copied", "found", "copied"):
+        done = subprocess.run(
+            [*shell.argv, f"-{options}", "-c", f'. {SCRIPT}; echo "$-"'],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done
+        said, left = done.stdout.splitlines()
+        assert said.startswith(expected)
+        assert set(left) & set(STRICT) == set(options)
+        assert volume.is_whole()
+        assert volume.is_clean()
+        if expected == "found":
+            (volume.home / "-dash").unlink()
+
+
+@every_shell
+def test_a_caller_that_goes_on_holds_up_nobody(shell: Shell, volume: Volume, tmp_path: Path) -> None:
+    caller = volume.start(shell, after="exec sleep 60")
+    wait_until(volume.link.is_symlink)
+    wait_until(lambda: not list(volume.path.glob("v/.[0-9a-f]*.*")))
+    wine = Volume(path=volume.path, carrier=make_carrier(tmp_path / "wine", {"w": b"w"}, "wine"), name="wine")
+    dead = volume.path / "v" / f".{wine.carrier.id}.1"
+    dead.mkdir()
+    started = time.monotonic()
+    assert wine.run(shell).stdout.startswith("copied ")
+    assert time.monotonic() - started < 1
+    assert not dead.exists()
+    assert caller.poll() is None
+    os.killpg(caller.pid, signal.SIGKILL)
+    finish(caller)
+
+
+@every_shell
+def test_who_holds_the_fifo_open_holds_up_nobody_for_ever(shell: Shell, volume: Volume, tmp_path: Path) -> None:
+    """Any reader of the volume can, also through a read-only mount: after a minute of tries they no longer count."""
+    dead = volume.path / "v" / f".{volume.carrier.id}.1"
+    dead.mkdir(parents=True)
+    os.mkfifo(volume.path / "v" / ".alive")
+    tries = tmp_path / "tries"
+    holder = os.open(volume.path / "v" / ".alive", os.O_RDWR)
+    done = volume.run(shell, before='timeout() { printf . >>"$TRIES"; return 143; }', TRIES=str(tries))
+    assert (done.returncode, done.stdout.split()[0], done.stderr) == (0, "copied", "")
+    assert len(tries.read_text()) == 61
+    assert volume.is_whole()
+    assert volume.run(shell).stdout.startswith("found ")
+    os.close(holder)
+    assert volume.run(shell).stdout.startswith("found ")
+    assert volume.is_clean()
+
+
+@every_shell
+def test_a_damaged_model_is_replaced_before_it_is_deleted(shell: Shell, volume: Volume) -> None:
+    assert volume.run(shell).returncode == 0
+    (volume.home / "-dash").unlink()
+    process = volume.start(shell, before='rm() { sleep 1; command rm "$@"; }')
+    seen, gone = time.monotonic(), 0.0
+    while process.poll() is None:
+        if volume.home.exists():
+            seen = time.monotonic()
+        gone = max(gone, time.monotonic() - seen)
+    assert finish(process)[0].startswith("copied ")
+    assert gone < 0.5
+    assert volume.is_clean()
 
 
 @every_shell
@@ -230,7 +306,11 @@ def test_many_abandoned_copies_are_removed(shell: Shell, volume: Volume) -> None
 @every_shell
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_in_the_copy_is_answered_at_once(shell: Shell, volume: Volume, number: int, code: int) -> None:
-    process = volume.start(shell, before=STUCK_COPY)
+    ours = signal.signal(number, signal.SIG_DFL)  # no shell can trap what its parent ignores, as nohup does
+    try:
+        process = volume.start(shell, before=STUCK_COPY)
+    finally:
+        signal.signal(number, ours)
     wait_until(lambda: list(volume.path.glob("v/.[0-9a-f]*.1")))
     time.sleep(0.1)
     started = time.monotonic()
