@@ -53,7 +53,7 @@ class Project:
             raise UnusableInputError(message, hint="name a place outside of it")
         for source in (*others, *self.inputs()):
             root = Path(os.path.realpath(source))
-            if not root.is_dir():
+            if not os.path.isdir(root):  # noqa: PTH112 - it takes names that no file can have
                 if place != root:
                     continue
                 message = f"{what} `{target}` would overwrite `{source}`, which is needed"

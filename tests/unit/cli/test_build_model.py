@@ -221,7 +221,8 @@ class TestArchive:
     def test_a_closed_stdout(self, folder):
         line = f"exec {sys.executable} -m mlops_deploy build-model model --archive - --shell sh >&-"
         done = subprocess.run(["sh", "-c", line], cwd=folder, env=environment(), capture_output=True, check=False)
-        assert done.returncode == 2
+        assert done.returncode == 1
+        assert b"error: the result cannot be written to stdout: it is closed\n" in done.stderr
         assert not (folder / ".mlops").exists()
 
     def test_a_terminal_is_spared(self, folder):
@@ -466,6 +467,10 @@ class TestProject:
     def test_the_store_is_not_overwritten(self, run, project):
         assert run().returncode == 0
         refused(run("--archive", ".mlops/store/index.json"), 2, "lies inside the store")
+
+    def test_a_configured_path_that_no_file_can_have(self, run, project):
+        (project / "mlops.yml").write_text(CONFIG.replace("path: model", f"path: {'x' * 300}"))
+        refused(run(), 2, "cannot be read: file name too long")
 
     @pytest.mark.parametrize("path", [".", ""])
     def test_a_model_folder_that_holds_the_configuration(self, run, project, path):
