@@ -91,7 +91,10 @@ def _check_hook(path: Path) -> None:
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         where = f"{path}:{line}" if line else str(path)
-        raise UnusableInputError(f"hook `{where}` is not Python: {getattr(error, 'msg', error)}") from error
+        raise UnusableInputError(
+            f"hook `{where}` is not Python: {getattr(error, 'msg', error)}",
+            hint="correct that line, or name another file with `--hook` or `server.hook`",
+        ) from error
     if not set(_STEPS) & set(_names(tree)):
         steps = ", ".join(f"`{name}`" for name in _STEPS)
         raise UnusableInputError(f"hook `{path}` defines none of {steps}", hint="any one of them will do")

@@ -23,6 +23,7 @@ def check(file: Path, environment: str | None, output: str) -> None:
     Reads mlops.yml, its overlay and its golden requests, and nothing else. Prints one line when they are right.
     """
     from mlops_deploy.config.issues import as_error, pointer
+    from mlops_deploy.config.keys import SECTIONS
     from mlops_deploy.config.load import examine
 
     try:
@@ -37,7 +38,7 @@ def check(file: Path, environment: str | None, output: str) -> None:
     for issue in warnings:
         click.echo("\n".join((f"warning: {issue.message}", *pointer(issue), "")), err=True)
     if errors := [issue for issue in seen.issues if issue.severity == "error"]:
-        raise as_error(errors)
+        raise as_error(errors, SECTIONS)
     if output == "text":
         click.echo(_summary(seen))
 

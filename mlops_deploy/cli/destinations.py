@@ -12,6 +12,7 @@ import click
 
 from mlops_deploy.cli import wiring
 from mlops_deploy.cli.project import Project
+from mlops_deploy.cli.streams import require_stdout
 
 if TYPE_CHECKING:
     from mlops_deploy.api.build_model import ModelBuild
@@ -160,7 +161,8 @@ def _archive(path: Path, project: Project, build: "ModelBuild", platform: "Platf
         project.require_no_input(path, "the archive", build.path, *_shells(build))
         _require_file_place(path, "the archive")
         return ArchiveFile(path, platform)
-    if sys.stdout is None or sys.stdout.isatty():
+    require_stdout()
+    if sys.stdout.isatty():
         raise click.UsageError("an archive is not written to a terminal; pipe it, or name a file")
     return StreamedArchive(_to_stdout, platform)
 

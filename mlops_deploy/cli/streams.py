@@ -1,16 +1,22 @@
 """The standard streams as commands need them: a story that nobody hears is no error, a lost result is one."""
 
 import errno
+import fcntl
 import io
 import os
 import sys
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final
 
 from mlops_deploy.errors import DeployError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+
+
+_LOST: Final = "the result cannot be written to stdout"
+_CLOSED: Final = "it is closed"
+_HINT: Final = "give stdout a place that can be written, and run this again"
 
 
 def prepare_streams() -> None:
@@ -23,6 +29,12 @@ def prepare_streams() -> None:
             _occupy(number)
     sys.stdout = _text(_Result, 1, sys.stdout)
     sys.stderr = _text(_Story, 2, sys.stderr)
+
+
+def require_stdout() -> None:
+    """Raise `LostResultError` when stdout is closed, for those who would find that out late."""
+    if fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        raise LostResultError(f"{_LOST}: {_CLOSED}", hint=_HINT)
 
 
 def drop_stdout() -> None:
@@ -54,11 +66,8 @@ class _Result(io.FileIO):
         except BrokenPipeError:
             raise
         except OSError as error:
-            reason = "it is closed" if error.errno == errno.EBADF else os.strerror(error.errno or 0)
-            raise LostResultError(
-                f"the result cannot be written to stdout: {reason.lower()}",
-                hint="give stdout a place that can be written, and run this again",
-            ) from error
+            reason = _CLOSED if error.errno == errno.EBADF else os.strerror(error.errno or 0).lower()
+            raise LostResultError(f"{_LOST}: {reason}", hint=_HINT) from error
 
 
 def _occupy(number: int) -> None:

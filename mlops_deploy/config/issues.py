@@ -1,7 +1,7 @@
 """Mistakes with their positions: collected while a file is read, shown all at once."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -88,16 +88,19 @@ class Issues:
         """What makes the configuration unusable."""
         return tuple(issue for issue in self.all if issue.severity == "error")
 
-    def raise_errors(self) -> None:
-        """Raise one `ConfigError` that shows every error, when there is any."""
+    def raise_errors(self, sections: Collection[str] = ()) -> None:
+        """Raise one `ConfigError` that shows every error, when there is any; see `as_error`."""
         if errors := self.errors:
-            raise as_error(errors)
+            raise as_error(errors, sections)
 
 
-def as_error(errors: Sequence[Issue]) -> ConfigError:
-    """One error of the family for all mistakes; a single one speaks for itself, several are counted first."""
-    sections = {str(issue.path[0]) for issue in errors if len(issue.path) > 1}
-    topic = f" {sections.pop()}" if len(sections) == 1 and all(len(issue.path) > 1 for issue in errors) else ""
+def as_error(errors: Sequence[Issue], sections: Collection[str] = ()) -> ConfigError:
+    """One error of the family for all mistakes; a single one speaks for itself, several are counted first.
+
+    The hint names the one of `sections`, those of the reference, that all of the mistakes are in.
+    """
+    topics = {issue.path[0] if len(issue.path) > 1 else None for issue in errors}
+    topic = f" {next(iter(topics))}" if len(topics) == 1 and topics <= set(sections) else ""
     hint = f"`mlops-deploy docs{topic}` describes every key"
     if len(errors) == 1:
         return ConfigError(errors[0].message, hint=hint, detail=pointer(errors[0]))

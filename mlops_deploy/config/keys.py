@@ -19,8 +19,10 @@ _REQUIREMENT: Final = (
     r"( ?(===|==|~=|!=|<=|>=|<|>) ?[A-Za-z0-9.*+!_-]+( ?, ?(===|==|~=|!=|<=|>=|<|>) ?[A-Za-z0-9.*+!_-]+)*)?"
 )
 
-_NAME: Final = Text("lower-case letters, digits and `-`, a letter first, at most 32", SERVICE_PATTERN)
-_MODEL_NAME: Final = Text("lower-case letters, digits, `.`, `_` and `-`, at most 63, not `v`", MODEL_NAME_PATTERN)
+_NAME: Final = Text("lower-case letters, digits and `-`, a letter first, at most 32", SERVICE_PATTERN, limit=32)
+_MODEL_NAME: Final = Text(
+    "lower-case letters, digits, `.`, `_` and `-`, at most 63, not `v`", MODEL_NAME_PATTERN, limit=63
+)
 _IMAGE: Final = Parsed(
     Text("an image reference such as `NAME:TAG` or `NAME@sha256:…`", IMAGE_REF_PATTERN),
     lambda text: str(ImageRef.parse(text)),
@@ -306,3 +308,6 @@ TABLE: Final = Table(
     doc=DOC,
     synonyms=SYNONYMS,
 )
+
+SECTIONS: Final = tuple(one.key for one in TABLE.fields)
+"""The sections of the reference, as `mlops-deploy docs SECTION` takes them."""

@@ -40,7 +40,7 @@ def load_with_files(path: Path, environment: str | None) -> tuple[DeploySpec, tu
     """The same, and the files that were read: the configuration first."""
     issues = Issues()
     spec, files = _load(path, environment, issues)
-    issues.raise_errors()
+    issues.raise_errors(keys.SECTIONS)
     if spec is None:
         raise AssertionError("no spec although nothing was reported")
     return spec, files

@@ -6,7 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from mlops_deploy.cli.docs import docs
+from mlops_deploy.config.load import load
+from mlops_deploy.errors import ConfigError
 from tests.unit.config.test_load import GOLDEN, LEAST
 
 
@@ -61,3 +65,48 @@ def test_json_also_for_files_that_are_not_there(folder: Path, args: list[str]) -
     assert done.returncode == 2
     (issue,) = json.loads(done.stdout)["issues"]
     assert issue["message"] in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("service: a\nmodel: {path: m}\nresources: {cpu: x, memory: y}\n", "`mlops-deploy docs resources` describes"),
+        ("service: a\nmodel: {path: m}\na: {b: 1, b: 2}\n", "`mlops-deploy docs` describes"),
+        ("[1, {a: 1, a: 2}]\n", "`mlops-deploy docs` describes"),
+        ("service: a\nmodel: {path: m}\nport: x\nresources: {cpu: x}\n", "`mlops-deploy docs` describes"),
+    ],
+)
+def test_the_hint_names_only_sections_that_there_are(folder, text, hint):
+    (folder / "mlops.yml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(Path("mlops.yml"), None)
+    assert caught.value.hint == f"{hint} every key"
+    assert f"hint: {hint} every key\n" in check(folder).stderr
+
+
+def test_a_mistake_below_an_unknown_key_names_no_section(folder):
+    (folder / "mlops.yml").write_text("service: a\nmodel: {path: m}\nx-a: {b: 1, b: 2}\n")
+    with pytest.raises(ConfigError, match="`b` is given twice") as caught:
+        load(Path("mlops.yml"), None)
+    assert caught.value.hint == "`mlops-deploy docs` describes every key"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (f"service: {'a' * 33}\nmodel: {{path: m}}\n", "found 33 characters; 32 are allowed"),
+        (f"service: a\nmodel: {{path: m, name: {'a' * 64}}}\n", "found 64 characters; 63 are allowed"),
+    ],
+)
+def test_a_name_that_is_too_long_says_how_long_it_may_be(folder, text, says):
+    (folder / "mlops.yml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(Path("mlops.yml"), None)
+    assert says in "\n".join(caught.value.detail)
+
+
+@pytest.mark.parametrize("arguments", [["--schema", "--example"], ["port", "--schema"], ["port", "--example"]])
+def test_the_forms_of_the_reference_exclude_each_other(arguments):
+    result = CliRunner().invoke(docs, arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "each without the others" in result.output
