@@ -49,7 +49,7 @@ def model_card(name: str | None, project: Project, path: Path) -> "ModelCard":
     if not is_model_name(name):
         raise UnusableInputError(
             f"`{name}` cannot name a model",
-            hint="a name has at most 63 lower-case letters, digits, `.`, `_` or `-`, and is not `v`; `--name` gives one",
+            hint="a name has at most 63 lower-case letters, digits, `.`, `_` or `-`, and is not `v`; see `--name`",
         )
     if declared is None:
         return ModelCard(name=name)
