@@ -18,25 +18,22 @@
 # rests on the rename alone.
 
 die() { printf 'deploy.sh: %s\n' "$2" >&2; exit "$1"; }
+is_id() { case $1 in *[!0-9a-f]*) false ;; *) [ ${#1} -eq 64 ] ;; esac }
 
 main() {
     strict=$-; set +efuC
-    umask 022
-    LC_ALL=C; export LC_ALL
+    umask 022; LC_ALL=C; export LC_ALL
     DEPLOYED='' mine='' children='' deed=found started=$(date +%s)
-    trap clean_up EXIT
-    trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM
-    read_settings
-    read_carrier
-    refuse_links
+    trap clean_up EXIT; trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM
+    read_settings; read_carrier; refuse_links
     if ! found; then
         prepare_volume
-        claim
+        until claimed || found; do case $error in busy | *': File exists') ;; *) refuse_volume ;; esac done
         found || { make_room; copy; publish; deed=copied; }
     fi
     point_link
     printf '%s %s %s: %s bytes in %s s\n' "$deed" "$name" "$short" "$bytes" "$(($(date +%s) - started))"
-    [ -n "$mine" ] || tidy
+    tidy
     clean_up
     trap - EXIT HUP INT TERM
     for option in e f u C; do case $strict in *$option*) set -$option ;; esac done
@@ -50,8 +47,6 @@ read_settings() {
     [ -z "${MODEL_ID:-}" ] || is_id "$MODEL_ID" || die 78 "MODEL_ID must be 64 lower-case hex digits, not \`$MODEL_ID\`"
 }
 
-is_id() { case $1 in *[!0-9a-f]*) false ;; *) [ ${#1} -eq 64 ] ;; esac }
-
 read_carrier() {
     models=${root%/}/models sums=${root%/}/carrier/SHA256SUMS sizes=${root%/}/carrier/SIZES
     id=$(sha256sum <"$sums") && id=${id%% *} && is_id "$id" || die 65 "cannot read \`$sums\`: pull the image again"
@@ -63,7 +58,8 @@ read_carrier() {
         [ "${totals%% *}" -gt 0 ] || die 65 "cannot read \`$sizes\`: pull the image again"
     files=${totals%% *} kib=${totals##* } bytes=${totals#* } bytes=${bytes% *}
     patience=$((60 + kib / 16384)) waited=0 last=0      # seconds for a copy that does not end: 16 MiB/s is slow
-    versions=$volume/v home=$volume/v/$id link=$volume/$name alive=$volume/v/.alive short=$(printf %.12s "$id")
+    versions=$volume/v home=$volume/v/$id alive=$volume/v/.alive
+    link=$volume/$name next=$volume/.$name.$id short=$(printf %.12s "$id")
 }
 
 refuse_links() {
@@ -79,10 +75,7 @@ verified() { start_hashing "$1"; joined; }
 
 # The very files, with their sizes, and nothing else: a link or a device shows up without a size.
 whole() { [ -d "$1" ] && listing "$1" | cmp -s - "$sizes"; }
-
-listing() (
-    cd "$1" && { find . -type f -print0 | xargs -0 -r stat -c '%s %n'; find . ! -type f ! -type d; } | sort -k2
-)
+listing() (cd "$1" && { find . -type f -print0 | xargs -0 -r stat -c '%s %n'; find . ! -type f ! -type d; } | sort -k2)
 
 # In up to eight processes. Answers are counted: a list that could not be read to its end must not pass.
 start_hashing() {
@@ -117,12 +110,6 @@ refuse_volume() {
     die 73 "cannot write to \`$folder\`: it belongs to uid $owner and this runs as uid $(id -u): run it as user $owner, or give the folder to uid $(id -u)"
 }
 
-claim() {
-    until claimed || found; do
-        case $error in busy | *': File exists') ;; *) refuse_volume ;; esac
-    done
-}
-
 # Makes a claim, then removes what dead runs of any model have left; fails while another run copies this model.
 claimed() {
     set -- "$versions"/.[0-9a-f]*.*
@@ -154,7 +141,7 @@ discard() { mv -T "$1" "$mine/old" 2>/dev/null && rm -rf "$mine/old"; }
 # A run that was killed after it had published may have left a claim, with a replaced model in it.
 tidy() {
     set -- "$versions"/.[0-9a-f]*.*
-    [ -d "$1" ] && [ -w "$versions" ] && [ -w "$alive" ] && claimed
+    [ -z "$mine" ] && [ -d "$1" ] && [ -w "$versions" ] && [ -w "$alive" ] && claimed
 }
 
 make_room() {
@@ -162,7 +149,6 @@ make_room() {
     room || { [ ! -e "$home" ] || discard "$home"; room; } ||
         die 74 "\`$volume\` has $((free / 1024)) MiB free, the model needs $((needed / 1024)): make room, then retry"
 }
-
 room() { free=$(stat -f -c '%a * %S / 1024' "$volume") && free=$(($free)) && [ "$free" -ge "$needed" ]; }
 
 copy() {
@@ -186,7 +172,6 @@ blame() {
     verified "$models" || die 65 "these files of this image are damaged, pull it again: $(damaged)"
     die 74 "\`$volume\` does not keep what is written to it: look for disk errors, then retry"
 }
-
 refuse_incomplete_image() { whole "$models" || die 65 "the files of this image are not those it lists: pull it again"; }
 damaged() { cd "$models" && sha256sum -c "$sums" 2>/dev/null | awk '!/: OK$/ && n++ < 5 { sub(/: FAILED.*/, ""); printf "%s ", $0 }'; }
 
@@ -202,7 +187,6 @@ pointed() { [ "$(readlink "$link")" = "v/$id" ]; }
 # On a volume that cannot be written, a link may be missing, for jobs use the exact path; it must not name another model.
 point_link() {
     pointed && return
-    next=$volume/.$name.$id
     ln -sn "v/$id" "$next" 2>/dev/null
     [ "$(readlink "$next")" = "v/$id" ] && mv -T "$next" "$link" 2>/dev/null
     pointed || [ ! -L "$link" ] || die 73 "\`$link\` points at another model and cannot be changed: mount the volume writable"
