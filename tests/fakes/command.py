@@ -10,5 +10,10 @@ def run(*arguments, cwd):
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DOCKER_", "MLOPS_"))}
     return subprocess.run(
         [sys.executable, "-m", "mlops_deploy", *map(str, arguments)],
-        cwd=cwd, env=kept | {"DOCKER_HOST": "unix:///nowhere.sock", "PYTHONPATH": str(Path.cwd())}, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        cwd=cwd,
+        env=kept | {"DOCKER_HOST": "unix:///nowhere.sock", "PYTHONPATH": str(Path.cwd())},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )

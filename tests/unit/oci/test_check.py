@@ -311,6 +311,11 @@ def test_a_document_that_breaks_readers_is_one_mismatch(crafted, document, data)
     assert [line for line in mismatches if line.startswith(f"{document}")], mismatches
 
 
+def test_half_a_character_in_a_label(crafted):
+    config = dumped(crafted.config).replace(b'"MIT"', b'"\\ud800"')
+    assert any("it has half of a character" in line for line in found(crafted.path, crafted.write(config=config)))
+
+
 def test_a_file_with_one_other_byte_is_named(crafted):
     crafted.layers[1] = crafted.layers[1].replace(b"weightsweights", b"weightsWeights", 1)
     mismatches = found(crafted.path, crafted.write())
