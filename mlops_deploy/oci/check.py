@@ -168,11 +168,13 @@ class _Checking:
         return metadata
 
     def _engine_view(self, archive: ArchiveBlobs, images: Sequence[_Image]) -> None:
-        """An engine goes by `manifest.json`: it must find the very same image there."""
+        """An engine goes by `manifest.json`, where there is one: it must find the very same image there."""
         try:
             entries = engine_manifest(archive)
-        except (DocumentError, FileNotFoundError) as error:
-            self._note("manifest.json", _reason(error))
+        except FileNotFoundError:
+            return
+        except DocumentError as error:
+            self._note("manifest.json", str(error))
             return
         known = [_places(archive, (image.manifest.config, *image.manifest.layers)) for image in images]
         for entry in entries:

@@ -208,6 +208,10 @@ class TestDamagedArchive:
     @pytest.mark.parametrize("data", [b"", b"garbage", b"[" * 200_000, b"{}", b"[{}]", b'{"manifests":[{}]}', None])
     def test_a_document_that_is_damaged(self, archive, name, data):
         rewrite(archive, lambda found, old: data if found == name else old)
+        if (name, data) == ("manifest.json", None):
+            # An archive of the OCI layout alone has none.
+            assert verify(archive)
+            return
         with pytest.raises(ContentMismatchError):
             verify(archive)
 
