@@ -55,8 +55,8 @@ def test_help_loads_no_command_at_all() -> None:
     )
     done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[-1].split() == [
-        "mlops_deploy", "mlops_deploy.__main__", "mlops_deploy.cli", "mlops_deploy.cli.main", "mlops_deploy.cli.streams",
-        "mlops_deploy.errors",
+        "mlops_deploy", "mlops_deploy.__main__", "mlops_deploy.cli", "mlops_deploy.cli.main",
+        "mlops_deploy.cli.streams", "mlops_deploy.errors",
     ]  # fmt: skip
 
 
