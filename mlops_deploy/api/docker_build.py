@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from mlops_deploy.api.build_model import ModelBuild, build_model
 from mlops_deploy.api.conduit import Conduit
@@ -19,6 +20,9 @@ from mlops_deploy.ports import Engine, Runner, Story
 from mlops_deploy.resources import IMAGES
 from mlops_deploy.spec.refs import SHORT, Digest, ImageRef
 from mlops_deploy.store.cache import DigestCache
+
+_DEADLINE: Final = 3600.0
+"""Seconds that a build may take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +102,7 @@ class _Context:
         self._conduit.break_off()
 
     def _build(self, blocks: Iterable[bytes | memoryview]) -> None:
-        finished = self._runner.run(self._command, stdin=blocks)
+        finished = self._runner.run(self._command, stdin=blocks, timeout=_DEADLINE)
         if finished.code:
             raise DeployError("docker could not build the carrier", detail=finished.err.splitlines()[-20:])
 

@@ -63,7 +63,8 @@ def _same(one: Path, other: Path) -> bool:
 def _name_from(path: Path) -> str:
     """`My Model.joblib` → `my-model`."""
     absolute = Path(os.path.abspath(path))  # noqa: PTH100 - a name that leads elsewhere is still the user's name
-    stem = absolute.name if absolute.is_dir() else absolute.stem
+    # Unlike `Path.is_dir`, this is quiet about folders that may not be searched: the inventory names them.
+    stem = absolute.name if os.path.isdir(absolute) else absolute.stem  # noqa: PTH112
     plain = re.sub(r"[^a-z0-9._-]+|[._-]{2,}", "-", stem.lower())
     return re.sub(r"[._-]{2,}", "-", plain).strip("._-")[:63].rstrip("._-")
 

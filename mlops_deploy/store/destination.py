@@ -59,6 +59,8 @@ class StoreDestination:
     def finish(self, carrier: Carrier, names: Sequence[ImageRef]) -> None:
         """Write the documents, then name the carrier and log the build."""
         with reporting(self._what):
+            if self._partial is None:  # every layer was there: what killed builds left is not swept yet
+                self.store.create()
             for blob in carrier.documents:
                 self.store.put_blob(blob)
             self.store.record(self._entry(carrier), names, carrier.index.descriptor, self._tell)
