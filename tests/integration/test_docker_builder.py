@@ -50,7 +50,7 @@ def tree(image: str, cwd: Path) -> list[tuple[str, ...]]:
 
 
 def test_both_builders_make_the_same_tree(model: Path, tmp_path: Path) -> None:
-    tag = uuid.uuid4().hex[:12]
+    tag = f"t-{uuid.uuid4().hex[:12]}"
     try:
         for builder in ("native", "docker"):
             destination = () if builder == "docker" else ("--load",)
