@@ -61,8 +61,10 @@ def test_a_ctrl_c_at_the_terminal_reaches_a_program_through_us_alone(tmp_path):
     notes, ready = tmp_path / "notes", tmp_path / "ready"
     noting = f"trap 'echo INT >> {notes}' INT; trap 'echo TERM >> {notes}; exit' TERM; echo > {ready}; "
     script = noting + "while :; do sleep 0.05; done"
-    ours = f"from mlops_deploy.adapters.process import LocalRunner; LocalRunner().run(('sh', '-c', {script!r}))"
-    command = subprocess.Popen([sys.executable, "-c", ours], stderr=subprocess.DEVNULL, process_group=0)
+    # Whoever runs the tests in the background may have SIGINT ignored.
+    hearing = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    running = f"from mlops_deploy.adapters.process import LocalRunner; LocalRunner().run(('sh', '-c', {script!r}))"
+    command = subprocess.Popen([sys.executable, "-c", hearing + running], stderr=subprocess.DEVNULL, process_group=0)
     try:
         await_text(ready)
         os.killpg(command.pid, signal.SIGINT)
