@@ -65,10 +65,11 @@ add_trixie() {
   [ -z "$(mirror_of trixie)" ] || return 0
   local mirror
   mirror=$(mirror_of bookworm)
+  [ -n "$mirror" ] || die "apt on this machine names no mirror of Debian's bookworm suite: add one, then run this script again"
   say "adding Debian's trixie suite to apt at priority 50, so that only packages asked for by name come from it ($SOURCE, $PIN)"
   printf 'Package: *\nPin: release o=Debian,n=trixie\nPin-Priority: 50\n' >"$PIN"
   printf 'Types: deb\nURIs: %s\nSuites: trixie\nComponents: main\nSigned-By: %s\n' \
-    "${mirror:-http://mirror.example/debian}" "$KEYRING" >"$SOURCE"
+    "$mirror" "$KEYRING" >"$SOURCE"
   update_lists
 }
 

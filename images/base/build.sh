@@ -13,7 +13,6 @@ set -euo pipefail
 
 readonly TAG=mlops-base:bookworm
 readonly SUITE=bookworm
-readonly MIRROR=http://mirror.example/debian
 readonly KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 readonly PACKAGES=(python3 python3-venv)
 readonly UNWANTED=(/usr/share/{doc,man,info,locale,lintian,doc-base,bug}/'*')
@@ -25,8 +24,13 @@ readonly RECIPE CACHE WORK
 say() { printf 'base: %s\n' "$*" >&2; }
 die() { say "$1"; exit "${2:-8}"; }
 
+# Debian's public mirror, as debootstrap knows it.
+public_mirror() { sed -n 's/^DEF_MIRROR="\(.*\)"$/\1/p' "$(command -v debootstrap)"; }
+
 public_sources() {
-  printf 'deb %s main\n' "$MIRROR $SUITE" "$MIRROR $SUITE-updates" "$MIRROR-security $SUITE-security"
+  local mirror
+  mirror=$(public_mirror)
+  printf 'deb %s main\n' "$mirror $SUITE" "$mirror $SUITE-updates" "$mirror-security $SUITE-security"
 }
 
 # The same suites at the machine's own mirrors, whichever file and form (`deb` line or deb822) they are written in.
