@@ -92,12 +92,19 @@ install_missing() {
   [ "${#tools[@]}" = 0 ] || install_packages "${tools[@]}"
 }
 
+# A killed engine leaves these behind, and a number that another process has by now would keep a new one from starting.
+remove_stale_pids() {
+  rm -f /var/run/docker.pid
+  pidof containerd >/dev/null || rm -f /var/run/docker/containerd/containerd.pid
+}
+
 start_engine() {
   local pid='' until=$((SECONDS + DEADLINE))
   if [ -d /run/systemd/system ]; then
     systemctl start docker || die 'systemd could not start docker: see `journalctl -u docker`'
   elif ! pidof dockerd >/dev/null; then
     say "starting dockerd (log: $LOG)"
+    remove_stale_pids
     setsid nohup dockerd </dev/null >>"$LOG" 2>&1 &
     pid=$!
   fi
@@ -112,7 +119,7 @@ start_engine() {
 stop_engine() {
   local pid until=$((SECONDS + DEADLINE))
   if [ -d /run/systemd/system ]; then systemctl stop docker.socket docker.service; return; fi
-  pid=$(cat /var/run/docker.pid 2>/dev/null) && kill "$pid" || return 0
+  pid=$(cat /var/run/docker.pid 2>/dev/null) && kill "$pid" 2>/dev/null || return 0
   while kill -0 "$pid" 2>/dev/null; do
     [ "$SECONDS" -lt "$until" ] || die "dockerd (process $pid) did not end within $DEADLINE s"
     sleep 0.2
