@@ -12,7 +12,7 @@ from mlops_deploy.spec.deploy import DeploySpec, Target
 from mlops_deploy.spec.preset import Preset
 from mlops_deploy.spec.rendered import CarrierRef, JobImage, Rendered
 from mlops_deploy.store.cache import DigestCache
-from mlops_deploy.store.files import replace_file
+from mlops_deploy.store.files import write_named
 from mlops_deploy.store.layout import LayoutStore, Stored
 
 
@@ -101,11 +101,7 @@ def write(rendered: Rendered, path: Path) -> None:
         raise UnusableInputError(
             f"`{path}` cannot be written: there is no folder `{path.parent}`", hint=f"`mkdir -p {quote(str(folder))}`"
         )
-    data = rendered.text.encode()
     try:
-        if path.exists() and not path.is_file():
-            path.write_bytes(data)
-        else:
-            replace_file(path.resolve(), data)
+        write_named(path, rendered.text.encode())
     except OSError as error:
         raise DeployError(f"`{path}` cannot be written: {(error.strerror or str(error)).lower()}") from error

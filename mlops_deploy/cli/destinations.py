@@ -68,14 +68,11 @@ def check_digest_file(path: Path, project: Project, build: "ModelBuild", archive
 def write_digest(path: Path, digest: "Digest") -> None:
     """Write it whole, or into a pipe or device."""
     from mlops_deploy.oci.partial import reporting
-    from mlops_deploy.store.files import replace_file
+    from mlops_deploy.store.files import write_named
 
     data = f"{digest}\n".encode()
     with reporting(f"the digest file `{path}`"):
-        if path.exists() and not path.is_file():
-            path.write_bytes(data)
-        else:
-            replace_file(path.resolve(), data)
+        write_named(path, data)
 
 
 def _shells(build: "ModelBuild") -> list[Path]:

@@ -25,6 +25,14 @@ def replace_file(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def write_named(path: Path, data: bytes) -> None:
+    """Write `data` where a user said: a file is replaced whole, links are followed, pipes and devices written to."""
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+    else:
+        replace_file(path.resolve(), data)
+
+
 def unheard(_: str) -> None:
     """Where nobody listens."""
 
