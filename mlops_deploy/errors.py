@@ -5,6 +5,7 @@ DeployError                  1    unexpected, or local I/O; nothing exposed
 │   └── ConfigError          2    mistakes in a configuration file, each with its position
 ├── LockedError              3    another process holds what is needed, for longer than anybody waits
 ├── NeverReadyError          4    a server never became ready; nothing was exposed
+├── NeedsHumanError          6    the state, or the way back, could not be confirmed
 ├── UnreachableError         8    engine, registry or target does not answer; a retry makes sense
 ├── ContentMismatchError    12    content does not verify
 └── InterruptedByUserError 130    Ctrl-C or SIGTERM
@@ -49,6 +50,12 @@ class NeverReadyError(DeployError):
     """A server ended, or its time was over, before it answered as this very model; nothing was exposed."""
 
     exit_code = 4
+
+
+class NeedsHumanError(DeployError):
+    """The state of a service, or the way back, could not be confirmed; traffic stays as it was last committed."""
+
+    exit_code = 6
 
 
 class UnreachableError(DeployError):

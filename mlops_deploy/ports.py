@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
+from mlops_deploy.release.effects import Answered, Committed, Lines, Refused, Stored, Written
+from mlops_deploy.release.state import Artefact, Route, RouterView, Slot, SlotView
+from mlops_deploy.spec.deploy import JsonValue
 from mlops_deploy.spec.recipe import ImageFacts, Recipe
 from mlops_deploy.spec.refs import Digest
 
@@ -149,4 +152,128 @@ class ImageBuilder(Protocol):
 
     def remove(self, image: Digest) -> None:
         """Forget an image that has no name."""
+        ...
+
+
+class Keeper(Protocol):
+    """The one program beside the router that writes the service's state, over one stream; see docs/keeper.md.
+
+    Every call ends within seconds. Raises `UnreachableError` when no answer comes: whether the call took effect is
+    then unknown, and the next call opens a new stream.
+    """
+
+    def observed(self) -> RouterView:
+        """The committed route, the one in force, and what the router sees and counts."""
+        ...
+
+    def commit(self, route: Route, generation: int, token: int) -> Committed | Refused:
+        """Write the route whole when `generation` is still the router's and `token` is that of a live lease."""
+        ...
+
+    def ask(self, slot: Slot | None, path: str, body: JsonValue, timeout: float) -> Answered:
+        """Send one request through the router: by its private way to `slot`, or by the clients' entry.
+
+        GET without a body, else POST of it as JSON. Raises `UnreachableError` when no HTTP answer comes in `timeout`
+        seconds.
+        """
+        ...
+
+    def get(self, key: str) -> Stored:
+        """The value of `key`, None with index 0 when there is none; its age by the keeper's own clock."""
+        ...
+
+    def keys(self, prefix: str) -> tuple[str, ...]:
+        """The names of the keys that begin with `prefix`."""
+        ...
+
+    def put(self, key: str, value: JsonValue, index: int, token: int) -> Written | Refused:
+        """Write `key` when its index is still `index`.
+
+        All keys but `lease` and `freeze` need the token of a live lease (its `ttl` in seconds not over).
+        """
+        ...
+
+    def append(self, journal: str, line: str, position: int, token: int) -> Written | Refused:
+        """Append a line to a journal when it has `position` lines; durable on return; needs a live lease's token."""
+        ...
+
+    def journals(self) -> tuple[str, ...]:
+        """The names of the journals, oldest first."""
+        ...
+
+    def read(self, journal: str) -> Lines:
+        """The lines of a journal; a torn last one was never written and is left out."""
+        ...
+
+    def configure(self, config: str) -> bool:
+        """Check a proxy configuration, write it and reload without losing a connection; False when it is in force.
+
+        Raises `DeployError` with the proxy's own words when it is not valid; then nothing has changed.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the stream."""
+        ...
+
+
+Task = Literal["bootstrap", "server", "router"]
+
+
+class Target(Protocol):
+    """Where one service runs: two slots and a router. Nothing blocks; each call ends within seconds.
+
+    A thing of our name that is not ours is refused with `UnusableInputError`, never touched. Raises
+    `UnreachableError` when the engine does not answer.
+    """
+
+    def ensure(self, slot: Slot, artefact: Artefact) -> None:
+        """Begin to make `slot` run `artefact`: its bootstrap, then its server.
+
+        The same artefact that runs already is left alone. Another one is removed first, with the slot's volume when it
+        holds other content. May be called again at any time, also by another process.
+        """
+        ...
+
+    def observe(self, slot: Slot) -> SlotView:
+        """What `slot` holds and how it is, with a cause and its last log lines where waiting is of no use."""
+        ...
+
+    def stop(self, slot: Slot, grace: float) -> None:
+        """Begin to stop and remove the tasks of `slot`, with `grace` seconds to finish; its volume stays."""
+        ...
+
+    def logs(self, task: Task, slot: Slot | None, tail: int, *, follow: bool) -> Iterable[str]:
+        """The last `tail` lines that a task wrote, then, with `follow`, every new one."""
+        ...
+
+    def make_router(self, config: str) -> None:
+        """Make the router run, with `config` when it is new; an existing one is left alone, a stopped one started.
+
+        Raises `UnusableInputError` when the port is taken.
+        """
+        ...
+
+    def keeper(self) -> Keeper | None:
+        """A stream to the keeper; None when there is no router."""
+        ...
+
+    def remove(self, *, volumes: bool) -> None:
+        """Remove slots, router and network, in this order; with `volumes` the models and the state too."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, and waiting for it."""
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+        ...
+
+    def elapsed(self) -> float:
+        """Seconds of a clock that never goes back."""
+        ...
+
+    def pause(self, seconds: float) -> str | None:
+        """Wait; the name of the signal that asked us to stop, as soon as one has, else None."""
         ...

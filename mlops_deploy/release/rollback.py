@@ -1,0 +1,38 @@
+"""`rollback`: what was live before takes the traffic back; one router write while its slot is hot."""
+
+from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.release.bluegreen import bluegreen
+from mlops_deploy.release.plan import live_slot
+from mlops_deploy.release.state import Artefact, Observed, other
+from mlops_deploy.release.steps import Bake, Drain, Planned, Warm
+from mlops_deploy.spec.deploy import ReleaseSpec
+
+
+def previous(observed: Observed) -> Artefact:
+    """What to go back to: what the last promotion took over from; raise `UnusableInputError` when there is none."""
+    live = live_slot(observed)
+    if live is None:
+        raise UnusableInputError("nothing is live, so there is nothing to go back from", hint="`mlops-deploy release`")
+    key = observed.live.previous if observed.live else None
+    found = observed.artefacts.get(key) if key else None
+    if found is None:
+        raise UnusableInputError(
+            "there is no earlier version to go back to", hint="`mlops-deploy release --model NAME:TAG` names one"
+        )
+    return found
+
+
+def is_hot(observed: Observed, target: Artefact) -> bool:
+    """Whether `target` runs in the slot without traffic."""
+    live = live_slot(observed)
+    parked = observed.slot(other(live)) if live else None
+    return parked is not None and parked.key == target.key and parked.state == "running"
+
+
+def rollback(observed: Observed, target: Artefact, spec: ReleaseSpec) -> tuple[Planned, ...]:
+    """As `bluegreen` without warming up or watching: the target has been live before."""
+    steps = bluegreen(observed, target, spec)
+    kept = tuple(planned for planned in steps if not isinstance(planned.step, Warm | Bake | Drain))
+    if is_hot(observed, target):
+        return kept
+    return tuple(p for p in steps if not isinstance(p.step, Bake))

@@ -1,0 +1,143 @@
+"""What the holder of the lease may do: write the journal and the router, and go on holding the lease meanwhile."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from mlops_deploy.errors import LockedError, UnreachableError
+from mlops_deploy.release import lease as leases
+from mlops_deploy.release.effects import (
+    Answer,
+    AppendLine,
+    Broken,
+    CommitRoute,
+    Committed,
+    Lost,
+    Refused,
+    Tell,
+    Written,
+)
+from mlops_deploy.release.exchange import PATIENCE, BrokenWorldError, Run, clock, lines, put, rest, router_view, stored
+from mlops_deploy.release.journal import Entry, to_line
+from mlops_deploy.release.lease import Lease
+from mlops_deploy.release.state import Artefact, Route
+from mlops_deploy.spec.deploy import JsonValue
+
+_BREATH: Final = 0.5
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """One holder's work on one release. Its writes are refused by the ledger as soon as another holder took over."""
+
+    release: str
+    lease: Lease
+    index: int
+    renewed: float
+    artefacts: Mapping[str, Artefact] = field(default_factory=dict)
+    position: int = 0
+    switch: float | None = None
+    """Seconds from the last commit of a route to the first answer that shows it."""
+
+    @property
+    def token(self) -> int:
+        """The fencing token that every write carries."""
+        return self.lease.token
+
+    def rest(self, seconds: float) -> Run[None]:
+        """Wait, and keep the lease alive; raise `InterruptedByUserError` when the user asks to stop."""
+        yield from rest(seconds)
+        yield from self.keep()
+
+    def keep(self) -> Run[None]:
+        """Renew the lease when it is due; raise `LockedError` when somebody else took it."""
+        time = yield from clock()
+        if time.elapsed - self.renewed >= leases.RENEWAL:
+            yield from self._renew(time.elapsed)
+
+    def _renew(self, elapsed: float) -> Run[None]:
+        self.lease, self.index = yield from leases.renew(self.lease, self.index)
+        self.renewed = elapsed
+
+    def let_go(self) -> Run[None]:
+        """Free the lease."""
+        yield from leases.let_go(self.lease, self.index)
+
+    def tell(self, text: str) -> Run[None]:
+        """Say what is being waited for."""
+        yield Tell(text=text)
+
+    def record(self, entry: Entry) -> Run[None]:
+        """Append to the journal, exactly once, and durable on return; raise `LockedError` when the lease is lost."""
+        line = to_line(entry)
+        retried, patience = False, PATIENCE
+        while True:
+            effect = AppendLine(journal=self.release, line=line, position=self.position, token=self.token)
+            answer = _checked((yield effect))
+            if isinstance(answer, Refused) and answer.fenced and not retried:
+                yield from self._reclaim()
+                retried = True
+                continue
+            if not isinstance(answer, Written) and not (yield from self._is_last(line, answer)):
+                patience = yield from self._waited(answer, patience)
+                continue
+            self.position += 1
+            return
+
+    def _is_last(self, line: str, answer: Answer) -> Run[bool]:
+        """Whether the journal ends with `line` where it should; raise when somebody else wrote there."""
+        if isinstance(answer, Refused) and answer.fenced:
+            raise leases.lost(None)
+        found = (yield from lines(self.release)).lines
+        if len(found) == self.position:
+            return False
+        if len(found) == self.position + 1 and found[-1] == line:
+            return True
+        raise leases.lost(leases.holder_of((yield from stored(leases.KEY))))
+
+    def commit(self, route: Route) -> Run[None]:
+        """Write `route`, unless it is committed already; raise `LockedError` when the lease is lost."""
+        retried, patience = False, PATIENCE
+        while True:
+            view = yield from router_view()
+            if view.route == route:
+                return
+            answer = _checked((yield CommitRoute(route=route, generation=view.generation, token=self.token)))
+            if isinstance(answer, Committed):
+                return
+            if isinstance(answer, Refused):
+                if retried:
+                    raise LockedError(f"the router refused the route: {answer.reason}")
+                retried = True
+                yield from self._reclaim()
+            else:
+                patience = yield from self._waited(answer, patience)
+
+    def put(self, key: str, value: JsonValue) -> Run[None]:
+        """Write a key of the ledger, whatever it held; raise `LockedError` when the lease is lost."""
+        for _ in range(2):
+            found = yield from stored(key)
+            if found.value == value:
+                return
+            answer = yield from put(key, value, found.index, self.token)
+            if isinstance(answer, Written):
+                return
+            yield from self._reclaim()
+        raise leases.lost(leases.holder_of((yield from stored(leases.KEY))))
+
+    def _reclaim(self) -> Run[None]:
+        """A lease that expired while we slept is taken up again, if nobody else took it."""
+        time = yield from clock()
+        yield from self._renew(time.elapsed)
+
+    def _waited(self, answer: Answer, patience: float) -> Run[float]:
+        if patience <= 0:
+            raise UnreachableError(answer.reason if isinstance(answer, Lost) else "the ledger does not take a line")
+        yield from rest(_BREATH)
+        return patience - _BREATH
+
+
+def _checked(answer: Answer) -> Answer:
+    if isinstance(answer, Broken):
+        raise BrokenWorldError(answer)
+    return answer

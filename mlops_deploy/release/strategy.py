@@ -1,0 +1,29 @@
+"""What strategies share: how a slot gets all traffic, and how the old one gets it back."""
+
+from typing import Final
+
+from mlops_deploy.release.plan import live_slot
+from mlops_deploy.release.state import CLOSED, Artefact, Observed, Slot, whole
+from mlops_deploy.release.steps import Drain, Shift, Step, Stop
+from mlops_deploy.spec.deploy import ReleaseSpec
+
+WARM_SECONDS: Final = 10.0
+"""How long a candidate is sent golden requests before it gets traffic."""
+
+
+def shift(slot: Slot, artefact: Artefact) -> Shift:
+    """All traffic to `slot`, where `artefact` answers."""
+    return Shift(route=whole(slot), serves=artefact.key)
+
+
+def back(observed: Observed) -> Shift:
+    """The route as it was observed: to the live slot, or closed when there was none."""
+    live = live_slot(observed)
+    if live is None:
+        return Shift(route=CLOSED, serves=None)
+    return Shift(route=observed.router.route, serves=observed.slot(live).key)
+
+
+def emptied(slot: Slot, spec: ReleaseSpec) -> tuple[Step, ...]:
+    """How a slot that gets no more traffic ends: its requests first, then the server."""
+    return (Drain(slot=slot, seconds=spec.drain), Stop(slot=slot, seconds=spec.drain))
