@@ -7,8 +7,9 @@ from typing import Final
 
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.render.health import golden_list, rhythm
-from mlops_deploy.render.layout import Document, Value, lay_out
+from mlops_deploy.render.layout import Document, lay_out
 from mlops_deploy.spec.deploy import DeploySpec, Resources
+from mlops_deploy.spec.owner import LABEL, Owner
 from mlops_deploy.spec.preset import Preset, fill_preset, filling
 from mlops_deploy.spec.rendered import CarrierRef, JobImage, Rendered
 
@@ -51,16 +52,14 @@ def render_compose(spec: DeploySpec, carrier: CarrierRef, image: JobImage, prese
 
 def document(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Preset) -> Document:
     """The Compose file as data: what the text must say, before Compose's own quoting of `$`."""
-    _refuse_unsupported(preset)
-    path = f"{VOLUME}/v/{carrier.content_id.hex}"
-    preset = fill_preset(preset, filling(preset, name=spec.model.name, content=carrier.content_id, path=path))
-    labels = _labels(spec)
-    with_content = labels | {"io.mlops-deploy.content": carrier.content_id.hex}
+    labels: Document = dict(Owner(service=spec.service, environment=spec.environment).labels())
+    with_content = labels | {f"{LABEL}content": carrier.content_id.hex}
+    ports: Document = {"ports": [f"{LOOPBACK}:{spec.port}:{preset.ports.http}"]}
     return {
         "name": spec.project,
         "services": {
-            "bootstrap": _bootstrap(carrier) | {"labels": with_content},
-            "server": _server(spec, carrier, image, preset) | {"labels": with_content},
+            "bootstrap": bootstrap(carrier) | {"labels": with_content},
+            "server": server(spec, carrier, image, preset) | ports | {"labels": with_content},
         },
         "volumes": {"models": {"name": f"{spec.project}-models", "labels": labels}},
     }
@@ -77,49 +76,55 @@ def _refuse_unsupported(preset: Preset) -> None:
         )
 
 
-def _bootstrap(carrier: CarrierRef) -> Document:
+def bootstrap(carrier: CarrierRef) -> Document:
+    """The task that copies the model into the volume and ends; wherever it runs."""
     return {
-        **_image(carrier.image),
-        **_hardened(BOOTSTRAP_USER, BOOTSTRAP_TMP),
+        **image_of(carrier.image),
+        **hardened(BOOTSTRAP_USER, BOOTSTRAP_TMP),
         "network_mode": "none",
         "environment": {"MODEL_ID": carrier.content_id.hex},
         "volumes": [{"type": "volume", "source": "models", "target": VOLUME}],
-        "deploy": {"resources": {"limits": {"memory": _bytes(BOOTSTRAP_MEMORY), "pids": PIDS}}},
+        "deploy": {"resources": {"limits": {"memory": in_units(BOOTSTRAP_MEMORY), "pids": PIDS}}},
         "restart": "no",
-        "logging": _logging(),
+        "logging": bounded_log(),
     }
 
 
-def _server(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Preset) -> Document:
+def server(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Preset) -> Document:
+    """The task that serves the model, filled from `preset`; how it is reached is not said."""
+    _refuse_unsupported(preset)
+    path = f"{VOLUME}/v/{carrier.content_id.hex}"
+    preset = fill_preset(preset, filling(preset, name=spec.model.name, content=carrier.content_id, path=path))
     return {
-        **_image(image),
+        **image_of(image),
         **({"entrypoint": list(preset.command)} if preset.command else {}),
         **({"command": list(preset.args)} if preset.args else {}),
-        **_hardened(spec.user or f"{preset.uid}:{preset.uid}", SERVER_TMP),
+        **hardened(spec.user or f"{preset.uid}:{preset.uid}", SERVER_TMP),
         "depends_on": {"bootstrap": {"condition": "service_completed_successfully"}},
         "environment": _environment(spec, carrier, preset),
-        "ports": [f"{LOOPBACK}:{spec.port}:{preset.ports.http}"],
         "volumes": [_read_only_volume()],
         "healthcheck": _healthcheck(preset.ready.command, spec.ready.deadline),
         "deploy": {"resources": {"limits": _limits(spec.resources)}},
         "restart": preset.restart,
         "stop_signal": preset.drain_signal,
         "stop_grace_period": _seconds(spec.release.drain),
-        "logging": _logging(),
+        "logging": bounded_log(),
     }
 
 
-def _image(image: JobImage) -> Document:
+def image_of(image: JobImage) -> Document:
+    """Which image a container is made of, and whether it may be pulled."""
     return {"image": image.ref, "pull_policy": "never" if image.local else "missing"}
 
 
-def _hardened(user: str, room: int) -> Document:
+def hardened(user: str, room: int) -> Document:
+    """No rights beyond the user's, nothing to write to but `room` bytes of `/tmp`."""
     return {
         "user": user,
         "read_only": True,
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
-        "tmpfs": [f"/tmp:size={_bytes(room)},mode=1777"],  # noqa: S108 - a folder inside the container
+        "tmpfs": [f"/tmp:size={in_units(room)},mode=1777"],  # noqa: S108 - a folder inside the container
     }
 
 
@@ -185,20 +190,17 @@ def _healthcheck(ready: tuple[str, ...], deadline: float) -> Document:
 
 def _limits(resources: Resources) -> Document:
     cpus: Document = {} if resources.cpu is None else {"cpus": f"{resources.cpu:.3f}".rstrip("0").rstrip(".")}
-    memory: Document = {} if resources.memory is None else {"memory": _bytes(resources.memory)}
+    memory: Document = {} if resources.memory is None else {"memory": in_units(resources.memory)}
     return cpus | memory | {"pids": PIDS}
 
 
-def _logging() -> Document:
+def bounded_log() -> Document:
+    """A log that never fills the disk."""
     return {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}}
 
 
-def _labels(spec: DeploySpec) -> dict[str, Value]:
-    environment: Document = {"io.mlops-deploy.env": spec.environment} if spec.environment else {}
-    return {"io.mlops-deploy.service": spec.service} | environment
-
-
-def _bytes(count: int) -> str:
+def in_units(count: int) -> str:
+    """`count` bytes in the largest unit that divides them."""
     size, unit = next((size, unit) for size, unit in _UNITS if count % size == 0)
     return f"{count // size}{unit}"
 
