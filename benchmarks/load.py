@@ -66,7 +66,7 @@ class Worker(threading.Thread):
     def exchange(self) -> str:
         """Send the request and return the version that answered."""
         if self.connection is None:
-            self.connection = http.client.HTTPConnection(self.url.hostname, self.url.port, timeout=PATIENCE)
+            self.connection = http.client.HTTPConnection(self.url.hostname or "", self.url.port, timeout=PATIENCE)
         self.connection.request("POST", self.url.path, self.body, {"Content-Type": "application/json"})
         answer = self.connection.getresponse()
         text = answer.read()
