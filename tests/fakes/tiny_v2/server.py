@@ -1,7 +1,9 @@
 """A v2 prediction server of the standard library alone, in the container shape of the real one: for tests and load.
 
 The model is `model.json` in `MODEL_PATH`: `{"weights": [...], "bias": b}`; a prediction is weights · row + bias.
-`MODEL_NAME`, `MODEL_ID` and `PORT` mean what they mean to the real server; `LOAD_SECONDS` makes loading slow.
+`MODEL_NAME`, `MODEL_ID` and `PORT` mean what they mean to the real server. What can go wrong with a server is asked for
+by variables: `LOAD_SECONDS` makes loading slow, `NEVER_READY` endless; `SAYS_VERSION` is the version that it claims to be;
+`ADDS` is added to every prediction; `CRASH_AFTER` seconds it ends with 70; `EATS_MIB` is the memory that it wants.
 """
 
 import json
@@ -15,14 +17,20 @@ from pathlib import Path
 
 FOLDER = Path(os.environ["MODEL_PATH"])
 NAME = os.environ["MODEL_NAME"]
-VERSION = FOLDER.name[:12]
+VERSION = os.environ.get("SAYS_VERSION") or FOLDER.name[:12]
+ADDS = float(os.environ.get("ADDS", "0"))
 MODEL = {}
+READY = {"/v2/health/ready", f"/v2/models/{NAME}/ready", f"/v2/models/{NAME}/versions/{VERSION}/ready"}
 ANSWERED = {"ok": 0, "refused": 0}
 COUNTING = threading.Lock()
 
 
 def load():
+    eaten = bytearray(int(os.environ.get("EATS_MIB", "0")) << 20)
     time.sleep(float(os.environ.get("LOAD_SECONDS", "0")))
+    while "NEVER_READY" in os.environ:
+        time.sleep(1)
+    del eaten
     try:
         MODEL.update(json.loads((FOLDER / "model.json").read_bytes()))
     except (OSError, ValueError) as wrong:
@@ -31,13 +39,20 @@ def load():
         os._exit(65)
 
 
+def crash():
+    time.sleep(float(os.environ["CRASH_AFTER"]))
+    sys.stderr.write("error: crashed, as asked\n")
+    sys.stderr.flush()
+    os._exit(70)
+
+
 def flattened(data):
     for item in data:
         yield from item if isinstance(item, list) else [item]
 
 
 def weighed(row):
-    return sum(weight * value for weight, value in zip(MODEL["weights"], row, strict=True)) + MODEL["bias"]
+    return sum(weight * value for weight, value in zip(MODEL["weights"], row, strict=True)) + MODEL["bias"] + ADDS
 
 
 def predict(request):
@@ -62,7 +77,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.answer_text(200, "".join(f'tiny_answers_total{{kind="{k}"}} {n}\n' for k, n in ANSWERED.items()))
             case path if path == f"/v2/models/{NAME}":
                 self.answer(200, {"name": NAME, "versions": [VERSION], "platform": "tiny"})
-            case path if path in {"/v2/health/ready", f"/v2/models/{NAME}/ready"}:
+            case path if path in READY:
                 self.answer(200 if MODEL else 503, {"name": NAME, "ready": bool(MODEL), "model_version": VERSION})
             case _:
                 self.answer(404, {"error": f"{self.path} is not here"})
@@ -115,7 +130,9 @@ def main():
         sys.exit(f"MODEL_ID is {os.environ['MODEL_ID']}, but {FOLDER} was given")
     server = Server(("", int(os.environ.get("PORT", "8080"))), Handler)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
-    threading.Thread(target=load).start()
+    threading.Thread(target=load, daemon=True).start()
+    if "CRASH_AFTER" in os.environ:
+        threading.Thread(target=crash, daemon=True).start()
     server.serve_forever(poll_interval=0.05)
     server.server_close()
 
