@@ -1,6 +1,7 @@
 """The seams to the outside world: what the façade asks of adapters. Protocols only."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -92,10 +93,12 @@ class Running(Protocol):
 class Launcher(Protocol):
     """Starts programs that go on while we do something else."""
 
-    def start(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], on_line: "LineSink") -> Running:
+    def start(
+        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], on_line: "LineSink", stdin: bytes = b""
+    ) -> Running:
         """Start `argv` with exactly the environment `env`; `on_line` gets each line of its output as it comes.
 
-        It sees no Ctrl-C of our terminal, and gets SIGTERM when we die, even by SIGKILL. Call from the main thread.
+        It reads `stdin`, sees no Ctrl-C of our terminal, and gets SIGTERM when we die, even by SIGKILL. Call from the main thread.
         """
         ...
 
@@ -276,4 +279,8 @@ class Clock(Protocol):
 
     def pause(self, seconds: float) -> str | None:
         """Wait; the name of the signal that asked us to stop, as soon as one has, else None."""
+        ...
+
+    def listening(self) -> AbstractContextManager[None]:
+        """Meanwhile SIGINT and SIGTERM end a pause instead of the process; the second of them ends the process."""
         ...

@@ -1,6 +1,6 @@
 """The composition root: the only module that imports adapters, and only when a command needs them."""
 
-from mlops_deploy.ports import Engine, ImageBuilder, Launcher, Runner
+from mlops_deploy.ports import Clock, Engine, ImageBuilder, Launcher, Runner
 
 
 def runner() -> Runner:
@@ -29,3 +29,10 @@ def image_builder() -> ImageBuilder:
     from mlops_deploy.adapters.buildx import BuildKit
 
     return BuildKit(runner())
+
+
+def clock() -> Clock:
+    """The clock of this machine."""
+    from mlops_deploy.adapters.clock import SystemClock
+
+    return SystemClock()

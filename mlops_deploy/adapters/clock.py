@@ -1,0 +1,73 @@
+"""Time, and signals that end a wait instead of the process."""
+
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Final
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_AGAIN: Final = (
+    "error: interrupted again: ended at once\n"
+    "hint: `mlops-deploy resume` goes on, `mlops-deploy abort` turns back; the lease is free within a minute\n"
+)
+_SHOW_CURSOR: Final = "\r\n\x1b[?25h"
+
+
+class SystemClock:
+    """The clock of this machine; implements `ports.Clock`."""
+
+    def __init__(self) -> None:
+        self._asked: str | None = None
+        self._wake: int | None = None
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+        return time.time()
+
+    def elapsed(self) -> float:
+        """Seconds of a clock that never goes back."""
+        return time.monotonic()
+
+    def pause(self, seconds: float) -> str | None:
+        """Wait; the name of the signal that asked us to stop, as soon as one has, else None."""
+        if self._asked is None and seconds > 0:
+            select.select([self._wake] if self._wake is not None else [], [], [], seconds)
+        return self._asked
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Meanwhile a first SIGINT or SIGTERM ends every pause, and a second one the process."""
+        woken, waker = os.pipe()
+        self._wake = woken
+
+        def hear(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
+            if self._asked is not None:
+                _end_at_once()
+            self._asked = signal.Signals(signum).name
+            os.write(waker, b"!")
+
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        # A parent that wants Ctrl-C ignored, as a shell does for `command &`, has its way.
+        heard = [number for number in _SIGNALS if before[number] is not signal.SIG_IGN]
+        for number in heard:
+            signal.signal(number, hear)
+        try:
+            yield
+        finally:
+            for number in heard:
+                signal.signal(number, before[number])
+            self._wake = None
+            os.close(waker)
+            os.close(woken)
+
+
+def _end_at_once() -> None:
+    # Whatever is half-done is in the journal: it was written before the deed.
+    with suppress(OSError):
+        os.write(2, ((_SHOW_CURSOR if sys.stderr.isatty() else "") + _AGAIN).encode())
+    os._exit(130)

@@ -1,0 +1,77 @@
+"""One service on its target: what every command that looks at a release, or changes one, begins with."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from mlops_deploy.api.drive import World
+from mlops_deploy.errors import UnreachableError, UnusableInputError
+from mlops_deploy.ports import Clock, Keeper, Story
+from mlops_deploy.ports import Target as TargetPort
+from mlops_deploy.release.lease import Holder
+from mlops_deploy.release.state import Artefact
+from mlops_deploy.spec.deploy import DeploySpec, Target
+from mlops_deploy.store.layout import Stored
+
+
+class Supply(Protocol):
+    """How one target gets what it runs."""
+
+    def artefact(self, carrier: Stored, server: str | None, story: Story) -> Artefact:
+        """The model of `carrier` on the server that is asked for, else configured, as it will run; changes nothing.
+
+        Raises `UnusableInputError` that names the next command when there is no such server yet.
+        """
+        ...
+
+    def prepare(self, carrier: Stored, artefact: Artefact, story: Story) -> None:
+        """Bring what `artefact` needs to where it will run; what is there already is left alone."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A service, where it runs, and who asks; `router_config` is the text that a new router starts with."""
+
+    spec: DeploySpec
+    target_name: Target
+    target: TargetPort
+    supply: Supply
+    router_config: Callable[[], str]
+    clock: Clock
+    holder: Holder
+
+
+@contextmanager
+def existing_world(service: Service) -> Iterator[World]:
+    """The ports of a service that has a router; raise `UnusableInputError` when nothing was ever released."""
+    keeper = service.target.keeper()
+    if keeper is None:
+        raise UnusableInputError(
+            f"nothing has been released yet: `{service.spec.project}` has no router on target `{service.target_name}`",
+            hint="`mlops-deploy release` makes the first release",
+        )
+    with _closing(service, keeper) as world:
+        yield world
+
+
+@contextmanager
+def made_world(service: Service) -> Iterator[World]:
+    """The same, after making the router where there is none: two first releases meet at its one name."""
+    keeper = service.target.keeper()
+    if keeper is None:
+        service.target.make_router(service.router_config())
+        keeper = service.target.keeper()
+    if keeper is None:
+        raise UnreachableError("the router was made and is gone", hint="`mlops-deploy logs router` may say why")
+    with _closing(service, keeper) as world:
+        yield world
+
+
+@contextmanager
+def _closing(service: Service, keeper: Keeper) -> Iterator[World]:
+    try:
+        yield World(target=service.target, keeper=keeper, clock=service.clock)
+    finally:
+        keeper.close()
