@@ -98,7 +98,8 @@ class Launcher(Protocol):
     ) -> Running:
         """Start `argv` with exactly the environment `env`; `on_line` gets each line of its output as it comes.
 
-        It reads `stdin`, sees no Ctrl-C of our terminal, and gets SIGTERM when we die, even by SIGKILL. Call from the main thread.
+        It reads `stdin`, sees no Ctrl-C of our terminal, and gets SIGTERM when we die, even by SIGKILL. Call from the
+        main thread.
         """
         ...
 

@@ -3,8 +3,9 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, Self
 
 import docker
 import requests.exceptions
@@ -23,21 +24,50 @@ _SOON: Final = 10
 _HINT: Final = "start Docker, or set `DOCKER_HOST`"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One engine, for the SDK and for the docker program alike: the SDK by itself knows nothing of contexts."""
+
+    host: str | None
+    context: docker.context.Context | None
+
+    @classmethod
+    def resolve(cls) -> Self:
+        """What `DOCKER_HOST`, `DOCKER_CONTEXT` or the current context names; raise `UnreachableError` for nothing."""
+        host = os.environ.get("DOCKER_HOST")
+        try:
+            return cls(host=host, context=None if host else _context())
+        except (DockerException, OSError, ValueError) as error:
+            raise UnreachableError(f"no Docker Engine answers{_named()}: {_reason(error)}", hint=_HINT) from error
+
+    def client(self, patience: int) -> docker.DockerClient:
+        """Connect, within ten seconds; afterwards the engine may be silent for `patience` seconds."""
+        try:
+            if self.context is None:
+                client = docker.from_env(timeout=_SOON)
+            else:
+                tls = self.context.TLSConfig or False
+                client = docker.DockerClient(base_url=self.context.Host, tls=tls, timeout=_SOON)
+        except (DockerException, requests.exceptions.RequestException, OSError, ValueError) as error:
+            raise UnreachableError(f"no Docker Engine answers{_named()}: {_reason(error)}", hint=_HINT) from error
+        client.api.timeout = patience
+        return client
+
+    def variables(self) -> dict[str, str]:
+        """The environment of a docker program that is to talk to this engine, free of what steers Compose."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("COMPOSE_")}
+        kept.pop("DOCKER_CONTEXT", None)
+        if self.host:
+            return kept
+        return kept | {"DOCKER_CONTEXT": self.context.name if self.context else "default"}
+
+
 class DockerEngine:
     """The engine that `DOCKER_HOST`, `DOCKER_CONTEXT` or the current context names. Connects on first use."""
 
     @cached_property
     def _client(self) -> docker.DockerClient:
-        try:
-            context = None if os.environ.get("DOCKER_HOST") else _context()
-            if context is None:
-                client = docker.from_env(timeout=_SOON)
-            else:
-                client = docker.DockerClient(base_url=context.Host, tls=context.TLSConfig or False, timeout=_SOON)
-        except (DockerException, requests.exceptions.RequestException, OSError, ValueError) as error:
-            raise UnreachableError(f"no Docker Engine answers{_named()}: {_reason(error)}", hint=_HINT) from error
-        client.api.timeout = _PATIENCE
-        return client
+        return Endpoint.resolve().client(_PATIENCE)
 
     def ping(self) -> bool:
         """Whether an engine answers."""
@@ -46,7 +76,7 @@ class DockerEngine:
     def trouble(self) -> str | None:
         """Why no engine answers, None when one does; says only so much when nobody has named one."""
         try:
-            with _translated("asking for an answer"):
+            with translated("asking for an answer"):
                 self._client.ping()
         except DeployError as error:
             return error.message if _named() else "no Docker Engine answers"
@@ -54,7 +84,7 @@ class DockerEngine:
 
     def image_id(self, ref: str) -> Digest | None:
         """The id of the image that `ref` names: its config's digest, or with the containerd store its manifest's."""
-        with _translated(f"looking for `{ref}`"):
+        with translated(f"looking for `{ref}`"):
             try:
                 found = self._client.api.inspect_image(ref)  # type: ignore[no-untyped-call]  # the SDK lacks the annotation
             except ImageNotFound:
@@ -63,7 +93,7 @@ class DockerEngine:
 
     def load(self, archive: Iterable[bytes | memoryview]) -> None:
         """Load a docker archive while it is being made."""
-        with _translated("loading the image"):
+        with translated("loading the image"):
             for event in self._client.api.load_image(archive):  # type: ignore[no-untyped-call]  # the SDK lacks the annotation
                 if "error" in event:
                     raise DeployError(f"the engine did not take the image: {event['error'].strip()}")
@@ -71,7 +101,7 @@ class DockerEngine:
     def tag(self, source: str, target: str) -> None:
         """Give the image a further name."""
         name, _, tag = target.rpartition(":")
-        with _translated(f"tagging `{target}`"):
+        with translated(f"tagging `{target}`"):
             self._client.api.tag(source, name, tag)
 
 
@@ -84,8 +114,8 @@ def _context() -> docker.context.Context | None:
 
 
 @contextmanager
-def _translated(deed: str) -> Iterator[None]:
-    """Turn what the SDK and its HTTP library raise into our errors."""
+def translated(deed: str) -> Iterator[None]:
+    """Turn what the SDK and its HTTP library raise while `deed` is done into our errors."""
     try:
         yield
     except APIError as error:

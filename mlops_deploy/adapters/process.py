@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -40,6 +41,24 @@ try:
 except OSError as absent:
     sys.exit(f"`{sys.argv[2]}` cannot be run: {absent.strerror}")
 """
+# What is to outlive us is not our child: whoever adopts it also waits for it. Who it is, see identity.py, is noted by a
+# process that does not die with us, so that it is never lost.
+_DETACHED: Final = """
+import os, sys
+note, *argv = sys.argv[1:]
+pid = os.fork()
+if pid == 0:
+    try:
+        os.execv(argv[0], argv)
+    except OSError as absent:
+        os.write(2, f"`{argv[0]}` cannot be run: {absent.strerror}\\n".encode())
+        os._exit(127)
+started = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[19]
+boot = open("/proc/sys/kernel/random/boot_id").read()[:8]
+with open(note + ".new", "w") as file:
+    file.write(f"{pid}.{started}.{boot}")
+os.replace(note + ".new", note)
+"""
 _LAST: Final = 20
 _DRAIN: Final = 5.0
 """Seconds in which the last output of a program that has ended is read; a grandchild may hold the pipe open."""
@@ -59,7 +78,7 @@ class LocalRunner:
         on_line: LineSink | None = None,
     ) -> Finished:
         """Run `argv`; see `ports.Runner`."""
-        process = _start(argv, cwd=cwd, env=env, feeds=stdin is not None)
+        process = _start(argv, cwd=cwd, env=env, source=subprocess.PIPE if stdin is not None else subprocess.DEVNULL)
         err: list[str] = []
         threads = [threading.Thread(target=_collect, args=(process.stderr, err, on_line), daemon=True)]
         out: list[str] = []
@@ -78,10 +97,35 @@ class LocalRunner:
                 thread.join(_DRAIN)
         return Finished(code=code, out="".join(out), err="".join(err))
 
-    def start(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], on_line: LineSink) -> "LocalProcess":
+    def start(
+        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], on_line: LineSink, stdin: bytes = b""
+    ) -> "LocalProcess":
         """Start `argv`; see `ports.Launcher`."""
         tied = (sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *argv)
-        return LocalProcess(_start(tied, cwd=cwd, env=env, feeds=False, one_output=True), on_line)
+        # A file, unlike a pipe, takes any amount at once.
+        with tempfile.TemporaryFile() as source:
+            source.write(stdin)
+            source.seek(0)
+            return LocalProcess(_start(tied, cwd=cwd, env=env, source=source, one_output=True), on_line)
+
+    def detach(self, argv: Sequence[str], *, env: Mapping[str, str], output: Path, note: Path) -> None:
+        """Start `argv` in a session of its own, to go on after our end; the file `note` says who it is.
+
+        All that it says is appended to the file `output`, also that it cannot be run; `argv[0]` is a path.
+        """
+        with output.open("ab") as file:
+            started = subprocess.run(  # noqa: S603 - argv is a tuple built by us, never a shell line
+                (sys.executable, "-I", "-S", "-c", _DETACHED, str(note), *argv),
+                cwd="/",
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+                check=False,
+            )
+        if started.returncode != 0:
+            raise UnreachableError(f"`{argv[0]}` cannot be started: see `{output}`")
 
 
 class LocalProcess:
@@ -129,14 +173,19 @@ class LocalProcess:
 
 
 def _start(
-    argv: Sequence[str], *, cwd: Path | None, env: Mapping[str, str] | None, feeds: bool, one_output: bool = False
+    argv: Sequence[str],
+    *,
+    cwd: Path | None,
+    env: Mapping[str, str] | None,
+    source: int | IO[bytes],
+    one_output: bool = False,
 ) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(  # noqa: S603 - argv is a tuple built by us, never a shell line
             list(argv),
             cwd=cwd,
             env=None if env is None else dict(env),
-            stdin=subprocess.PIPE if feeds else subprocess.DEVNULL,
+            stdin=source,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if one_output else subprocess.PIPE,
             start_new_session=True,
