@@ -1,0 +1,91 @@
+"""The proxy's configuration: checked, written, taken over without losing a connection."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import time
+
+from mlops_keeper.folder import Folder
+from mlops_keeper.proxy import Proxy, SilentError
+from mlops_keeper.wrong import Wrong
+
+FILE = "haproxy.cfg"
+TAKEOVER = 4.0
+"""Seconds in which a new worker must answer."""
+
+_PLACES = "/usr/local/sbin:/usr/sbin:/sbin"
+
+
+def haproxy() -> str:
+    """The program; raise `Wrong` when this machine has none."""
+    found = shutil.which("haproxy", path=f"{os.environ.get('PATH', os.defpath)}:{_PLACES}")
+    if found is None:
+        raise Wrong("state", "there is no `haproxy` on this machine")
+    return found
+
+
+def stamped(config: str) -> tuple[str, str]:
+    """The text with a last section by which the running process tells what it was started with; and that mark."""
+    mark = hashlib.sha256(config.encode()).hexdigest()[:16]
+    return f"{config.rstrip()}\n\nglobal\n    set-var proc.config str({mark})\n", mark
+
+
+def configure(folder: Folder, proxy: Proxy, config: str) -> bool:
+    """Put `config` in force, under the lock that the caller has; False when it is already."""
+    text, mark = stamped(config)
+    before = folder.read(FILE)
+    if before == text.encode() and _in_force(proxy) == mark:
+        return False
+    _check(folder, proxy, text)
+    folder.write(FILE, text.encode())
+    if _reload(proxy, mark):
+        return True
+    if before is not None:
+        folder.write(FILE, before)
+        _reload(proxy, None)
+    raise Wrong("config", "HAProxy did not take the configuration over; the one before is in force again")
+
+
+def _check(folder: Folder, proxy: Proxy, text: str) -> None:
+    name = f".{FILE}.checked"
+    folder.write(name, text.encode(), durable=False)
+    try:
+        done = subprocess.run(
+            (haproxy(), "-c", "-f", name),
+            cwd=folder.root, env=environment(proxy.run), capture_output=True, timeout=10, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Wrong("state", f"HAProxy cannot check the configuration: {error}") from error
+    finally:
+        os.unlink(folder.path(name))
+    if done.returncode != 0:
+        lines = done.stderr.decode(errors="replace").replace(f"{name}:", "line ").splitlines()
+        raise Wrong("config", "HAProxy refuses the configuration", tuple(line for line in lines if "[ALERT]" in line))
+
+
+def environment(run: str) -> dict[str, str]:
+    """What HAProxy sees: the configuration names its sockets by `RUN`."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "RUN": run}
+
+
+def _in_force(proxy: Proxy) -> str | None:
+    try:
+        said = proxy.tell("get var proc.config")[0]
+    except SilentError:
+        return None
+    return said.partition("value=<")[2].rstrip(">") or None
+
+
+def _reload(proxy: Proxy, mark: str | None) -> bool:
+    """Replace the worker; whether the new one answers with `mark`. A proxy that does not run reads it when it starts."""
+    try:
+        proxy.tell_master("reload")
+    except SilentError:
+        return _in_force(proxy) is None
+    until = time.monotonic() + TAKEOVER
+    while mark is not None and _in_force(proxy) != mark:
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.005)
+    return True

@@ -1,0 +1,72 @@
+"""HAProxy's sockets: commands to the process in force, and to the master that replaces it."""
+
+import os
+import socket
+
+from mlops_keeper import routes
+
+ADMIN = "admin.sock"
+MASTER = "master.sock"
+PRIVATE = "private.sock"
+ENTRY = "entry.sock"
+PATIENCE = 2.0
+"""Seconds that HAProxy may take for one answer; it takes less than a millisecond."""
+
+
+class SilentError(Exception):
+    """HAProxy does not answer."""
+
+
+class Proxy:
+    """One HAProxy by its folder of sockets."""
+
+    def __init__(self, run: str) -> None:
+        self.run = run
+
+    def tell(self, *commands: str) -> list[str]:
+        """The outputs of `commands`, sent at once."""
+        text = self._exchange(ADMIN, ";".join(commands))
+        outputs = [part.strip("\n") for part in text.split("\n\n")]
+        return [*outputs, *[""] * len(commands)][: len(commands)]
+
+    def tell_master(self, command: str) -> str:
+        """The output of one command of the master; `@!PID COMMAND` goes to one of its workers."""
+        return self._exchange(MASTER, command)
+
+    def route_value(self) -> int | None:
+        """The number in the map in force; None when HAProxy is silent."""
+        try:
+            return map_number(self.tell(f"show map {routes.MAP}")[0])
+        except SilentError:
+            return None
+
+    def set_route(self, value: int) -> bool:
+        """Change the map in force; whether HAProxy then says that it holds `value`."""
+        try:
+            outputs = self.tell(f"set map {routes.MAP} {routes.KEY} {value}", f"show map {routes.MAP}")
+        except SilentError:
+            return False
+        return map_number("\n".join(outputs)) == value
+
+    def _exchange(self, name: str, command: str) -> str:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(PATIENCE)
+            try:
+                connection.connect(os.path.join(self.run, name))
+                connection.sendall(command.encode() + b"\n")
+                connection.shutdown(socket.SHUT_WR)  # the master answers for ever otherwise
+                parts = []
+                while part := connection.recv(1 << 16):
+                    parts.append(part)
+            except OSError as error:
+                raise SilentError(str(error)) from error
+        return b"".join(parts).decode(errors="replace")
+
+
+def map_number(output: str) -> int | None:
+    """The value of the one key in the output of `show map`."""
+    for line in output.splitlines():
+        match line.split():
+            case [_, routes.KEY, value] if value.removeprefix("-").isdigit():
+                return int(value)
+    return None

@@ -1,0 +1,47 @@
+"""The committed route on disk, and the map that the proxy loads when it starts."""
+
+import json
+
+from mlops_keeper.folder import Folder
+from mlops_keeper.wrong import Wrong
+
+FILE = "route.json"
+MAP = "route.map"
+KEY = "share_b"
+WHOLE = 10_000
+
+NEW = {"share_b": 0, "closed": True, "generation": 0, "token": 0}
+"""A new router is closed until a first release opens it."""
+
+
+def read(folder: Folder) -> dict:
+    """Share, closed, generation and token as committed."""
+    found = folder.read_object(FILE)
+    if found is None:
+        raise Wrong("state", f"there is no `{FILE}`: the router has not been started on this state folder")
+    numbers = all(type(found.get(name)) is int for name in ("share_b", "generation", "token"))
+    if not numbers or type(found.get("closed")) is not bool or not 0 <= found["share_b"] <= WHOLE:
+        raise Wrong("state", f"`{FILE}` in the state folder is damaged")
+    return found
+
+
+def write(folder: Folder, committed: dict) -> None:
+    """Commit: from here on this is the route, whatever dies."""
+    folder.write(FILE, json.dumps(committed).encode())
+
+
+def map_value(route: dict) -> int:
+    """The route as one number, so that it changes at once: the share, or below zero when closed."""
+    return -1 - route["share_b"] if route["closed"] else route["share_b"]
+
+
+def as_route(value: int) -> dict:
+    """The route that a number of the map stands for."""
+    return {"share_b": -1 - value, "closed": True} if value < 0 else {"share_b": value, "closed": False}
+
+
+def write_map(folder: Folder, value: int) -> None:
+    """Say `value` in the map file. `init` makes it anew from the route, so that it need not survive a power cut."""
+    data = f"{KEY} {value}\n".encode()
+    if folder.read(MAP) != data:
+        folder.write(MAP, data, durable=False)

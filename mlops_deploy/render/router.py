@@ -1,0 +1,105 @@
+"""The router of one service as a HAProxy configuration. Pure; every value is checked, so that none can say more."""
+
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.resources import JOBS
+
+TEMPLATE: Final = "router/haproxy.cfg.j2"
+
+_SERVICE: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,62}[a-z0-9])?")
+_HOST: Final = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])"
+_PORT: Final = r"[1-9][0-9]{0,4}"
+_LISTEN: Final = re.compile(rf"(?:\*|{_HOST}):({_PORT})")
+_SERVER: Final = re.compile(rf"{_HOST}:({_PORT})")
+_PATH: Final = re.compile(r"/[A-Za-z0-9._~!$&()*+,;=:@/%-]*")
+_PATTERN: Final = re.compile(r"\{(id12|id)\}")
+_DIGITS: Final = {"id12": "[0-9a-f]{12}", "id": "[0-9a-f]{64}"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterSettings:
+    """What a router is made of. `listen` is `HOST:PORT` or `*:PORT`; `a` and `b` are the slots' servers, `HOST:PORT`.
+
+    `by_name` resolves them by the engine's DNS and follows their addresses. `check_path` answers `check_status` once
+    a model is loaded, whichever it is. `paths` pass, and nothing else: `{id12}` and `{id}` in them stand for 12 and
+    64 hex digits. An answer may take `answer` seconds.
+    """
+
+    service: str
+    listen: str
+    a: str
+    b: str
+    by_name: bool
+    check_path: str
+    paths: Sequence[str]
+    check_status: int = 200
+    answer: int = 600
+
+
+def render_router(settings: RouterSettings) -> str:
+    """The configuration, the same bytes for the same settings; raises `UnusableInputError` for a value it cannot hold.
+
+    It names its sockets by the variable `RUN`, and the route map relative to the state folder.
+    """
+    _check(settings)
+    return _environment().get_template(TEMPLATE).render(
+        service=settings.service,
+        listen=settings.listen,
+        slots=[{"name": "a", "address": settings.a}, {"name": "b", "address": settings.b}],
+        found=" resolvers engine init-addr none" if settings.by_name else "",
+        by_name=settings.by_name,
+        check_path=settings.check_path,
+        check_status=settings.check_status,
+        paths=[_matching(path) for path in settings.paths],
+        answer=settings.answer,
+    )  # fmt: skip
+
+
+def _check(settings: RouterSettings) -> None:
+    _require(_SERVICE.fullmatch(settings.service), "service", settings.service, "a service's name")
+    _require_address(_LISTEN.fullmatch(settings.listen), "listen", settings.listen)
+    _require_address(_SERVER.fullmatch(settings.a), "a", settings.a)
+    _require_address(_SERVER.fullmatch(settings.b), "b", settings.b)
+    _require(_PATH.fullmatch(settings.check_path), "check path", settings.check_path, "a path such as `/v2/ready`")
+    _require(100 <= settings.check_status <= 599, "check status", str(settings.check_status), "an HTTP status")
+    _require(1 <= settings.answer <= 86400, "answer", str(settings.answer), "1 to 86400 seconds")
+    _require(settings.paths, "paths", "", "at least one: a router without any lets nothing pass")
+
+
+def _matching(path: str) -> str:
+    """What HAProxy compares the whole of a request's path with, byte by byte, as it was sent."""
+    plain = _PATTERN.sub("", path)
+    _require(_PATH.fullmatch(plain), "path", path, "a path such as `/v2/models/digits/infer`")
+    if plain == path:
+        return f"-m str '{path}'"
+    parts = _PATTERN.split(path)
+    pattern = "".join(_DIGITS[part] if index % 2 else re.escape(part) for index, part in enumerate(parts))
+    return f"-m reg '^{pattern}$'"
+
+
+def _require_address(found: re.Match[str] | None, what: str, value: str) -> None:
+    _require(found and int(found[1]) <= 65535, what, value, "`HOST:PORT`")
+
+
+def _require(good: object, what: str, value: str, expected: str) -> None:
+    if not good:
+        raise UnusableInputError(f"router: `{value[:80]}` cannot be `{what}`", hint=f"expected {expected}")
+
+
+@functools.cache
+def _environment() -> Environment:
+    return Environment(  # noqa: S701 - not HTML; every value has been checked against what it may be
+        loader=FileSystemLoader(JOBS),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        auto_reload=False,
+    )
