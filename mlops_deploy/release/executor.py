@@ -71,8 +71,8 @@ def release(plan: Plan, name: str, holder: Holder) -> Run[Outcome]:
     lease, index = yield from leases.acquire(holder, name)
     session = yield from _session(name, lease, index, plan.artefacts)
     try:
-        yield from _refuse_busy()
-        yield from _refuse_stale(plan)
+        yield from refuse_busy()
+        yield from refuse_stale(plan)
         standing = yield from _opened(session, plan, holder)
     except DeployError:
         yield from _free(session)
@@ -146,7 +146,8 @@ def _session(name: str, lease: leases.Lease, index: int, artefacts: tuple[Artefa
     return Session(release=name, lease=lease, index=index, renewed=time.elapsed, artefacts=known)
 
 
-def _refuse_busy() -> Run[None]:
+def refuse_busy() -> Run[None]:
+    """Raise `LockedError` when the service is frozen, or a release of it has not ended."""
     freeze = yield from kept(FREEZE, Freeze)
     if freeze is not None:
         raise LockedError(
@@ -167,7 +168,8 @@ def open_release(found: Situation) -> LockedError:
     )
 
 
-def _refuse_stale(plan: Plan) -> Run[None]:
+def refuse_stale(plan: Plan) -> Run[None]:
+    """Raise `LockedError` when what `plan` was made from has changed."""
     now = base_of((yield from observe()))
     if now != plan.base:
         raise LockedError(
