@@ -1,19 +1,25 @@
 """Frozen dataclasses to JSON and back, strictly: unknown, missing and ill-typed fields are refused by their path."""
 
 import types
-from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
-from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from math import isfinite
+from typing import Final, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin
 
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.spec.deploy import JsonValue
 from mlops_deploy.spec.refs import ContentId, Digest
 
 T = TypeVar("T")
+Reader = Callable[[object, str], object]
+"""Reads one JSON value that stands at a path."""
 
 KIND: Final = "kind"
 """The field that tells the members of a union apart: the class's name in lower case."""
+
+_LONGEST: Final = 120
+"""How much of a place in a hostile document an error shows."""
 
 
 def encode(value: object) -> JsonValue:
@@ -30,95 +36,160 @@ def encode(value: object) -> JsonValue:
         case tuple() | list():
             return [encode(item) for item in value]
         case _ if is_dataclass(value) and not isinstance(value, type):
-            own = {field.name: encode(getattr(value, field.name)) for field in fields(value)}
-            return {KIND: type(value).__name__.lower(), **own}
+            kind: type = value.__class__
+            return {KIND: _word(kind), **{name: encode(getattr(value, name)) for name in _shape(kind)}}
         case _:
             raise TypeError(f"{type(value).__name__} cannot be encoded")
 
 
-def decode(kind: type[T], data: JsonValue, path: str = "") -> T:
+def decode(kind: type[T], data: object, path: str = "") -> T:
     """`data` as a `kind`; raise `UnusableInputError` that names the place of the first mistake."""
-    return _decode(kind, data, path)  # type: ignore[no-any-return]  # the type is checked at run time
+    return cast("T", decode_any(kind, data, path))
 
 
-def decode_any(kinds: object, data: JsonValue, path: str = "") -> Any:
+def decode_any(kinds: object, data: object, path: str = "") -> object:
     """As `decode`, for a union."""
-    return _decode(kinds, data, path)
-
-
-def _decode(kind: Any, data: JsonValue, path: str) -> Any:
-    if kind == JsonValue:
-        return data
-    origin = get_origin(kind)
-    if origin in {Union, types.UnionType}:
-        return _decode_union(get_args(kind), data, path)
-    if origin is Literal:
-        return _checked(data, data in get_args(kind), path, f"one of {', '.join(map(str, get_args(kind)))}")
-    if origin is tuple:
-        items = _checked(data, isinstance(data, list), path, "a list")
-        return tuple(_decode(get_args(kind)[0], item, f"{path}[{number}]") for number, item in enumerate(items))
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        entries = _checked(data, isinstance(data, dict), path, "an object")
-        return {key: _decode(get_args(kind)[1], item, f"{path}.{key}") for key, item in entries.items()}
-    return _decode_plain(kind, data, path)
-
-
-def _decode_plain(kind: Any, data: JsonValue, path: str) -> Any:
-    if kind is Digest:
-        return Digest.parse(_checked(data, isinstance(data, str), path, "a digest"))
-    if kind is ContentId:
-        return ContentId(_checked(data, isinstance(data, str), path, "a content id"))
-    if is_dataclass(kind):
-        return _decode_object(kind, data, path)
-    if kind is float:
-        return float(_checked(data, isinstance(data, int | float) and not isinstance(data, bool), path, "a number"))
-    if kind is type(None):
-        return _checked(data, data is None, path, "null")
-    good = isinstance(data, kind) and (kind is bool or not isinstance(data, bool))
-    return _checked(
-        data, good, path, {"str": "a text", "int": "a whole number", "bool": "true or false"}[kind.__name__]
-    )
-
-
-def _decode_union(kinds: tuple[Any, ...], data: JsonValue, path: str) -> Any:
-    if type(None) in kinds:
-        if data is None:
-            return None
-        kinds = tuple(kind for kind in kinds if kind is not type(None))
-    if len(kinds) == 1:
-        return _decode(kinds[0], data, path)
-    named = {kind.__name__.lower(): kind for kind in kinds}
-    entries = _checked(data, isinstance(data, dict), path, "an object")
-    word = entries.get(KIND)
-    _checked(word, word in named, f"{path}.{KIND}", f"one of {', '.join(named)}")
-    return _decode_object(named[word], data, path)
-
-
-def _decode_object(kind: Any, data: JsonValue, path: str) -> Any:
-    entries = dict(_checked(data, isinstance(data, dict), path, "an object"))
-    word = entries.pop(KIND, kind.__name__.lower())
-    _checked(word, word == kind.__name__.lower(), f"{path}.{KIND}", kind.__name__.lower())
-    hints, known = _shape(kind)
-    for name in entries:
-        if name not in hints:
-            raise _wrong(f"{path}.{name}", f"no field of {kind.__name__.lower()}")
-    for name, needed in known.items():
-        if needed and name not in entries:
-            raise _wrong(f"{path}.{name}", "missing")
-    return kind(**{name: _decode(hints[name], value, f"{path}.{name}") for name, value in entries.items()})
+    try:
+        return _reader(kinds)(data, path)
+    except RecursionError as error:
+        raise _wrong(path, "nested too deeply") from error
 
 
 @cache
-def _shape(kind: Any) -> tuple[dict[str, Any], dict[str, bool]]:
-    needed = {item.name: item.default is MISSING and item.default_factory is MISSING for item in fields(kind)}
-    return get_type_hints(kind), needed
+def _reader(kind: object) -> Reader:
+    if kind == JsonValue:
+        return _anything
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in {Union, types.UnionType}:
+        return _read_union(inner)
+    if origin is Literal:
+        return _read_literal(inner)
+    if origin is tuple:
+        return _read_list(_reader(inner[0]))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return _read_object(_reader(inner[1]))
+    if not isinstance(kind, type):
+        raise TypeError(f"{kind} cannot be decoded")
+    return _PLAIN[kind] if kind in _PLAIN else _read_dataclass(kind)
 
 
-def _checked(value: Any, good: bool, path: str, expected: str) -> Any:
-    if not good:
-        raise _wrong(path, f"expected {expected}")
-    return value
+def _anything(data: object, _path: str) -> object:
+    return data
+
+
+def _read_text(data: object, path: str) -> str:
+    return data if isinstance(data, str) else _refuse(path, "a text")
+
+
+def _read_whole(data: object, path: str) -> int:
+    return data if isinstance(data, int) and not isinstance(data, bool) else _refuse(path, "a whole number")
+
+
+def _read_bool(data: object, path: str) -> bool:
+    return data if isinstance(data, bool) else _refuse(path, "true or false")
+
+
+def _read_number(data: object, path: str) -> float:
+    if isinstance(data, int | float) and not isinstance(data, bool) and abs(data) < _HUGE and isfinite(data):
+        return float(data)
+    return _refuse(path, "a number")
+
+
+def _read_null(data: object, path: str) -> None:
+    return None if data is None else _refuse(path, "null")
+
+
+_HUGE: Final = 10**15
+"""No time or tolerance of ours is as large; what is larger loses whole seconds as a float."""
+
+_PLAIN: Final[Mapping[type, Reader]] = {
+    str: _read_text,
+    int: _read_whole,
+    bool: _read_bool,
+    float: _read_number,
+    type(None): _read_null,
+    Digest: lambda data, path: Digest.parse(_read_text(data, path)),
+    ContentId: lambda data, path: ContentId(_read_text(data, path)),
+}
+
+
+def _read_literal(words: tuple[object, ...]) -> Reader:
+    def read(data: object, path: str) -> object:
+        known = isinstance(data, str) and data in words
+        return data if known else _refuse(path, f"one of {', '.join(map(str, words))}")
+
+    return read
+
+
+def _read_list(item: Reader) -> Reader:
+    def read(data: object, path: str) -> object:
+        if not isinstance(data, list):
+            _refuse(path, "a list")
+        return tuple(item(value, f"{path}[{number}]") for number, value in enumerate(data))
+
+    return read
+
+
+def _read_object(item: Reader) -> Reader:
+    def read(data: object, path: str) -> object:
+        return {name: item(value, f"{path}.{name}") for name, value in _entries(data, path).items()}
+
+    return read
+
+
+def _read_union(kinds: tuple[object, ...]) -> Reader:
+    some = tuple(kind for kind in kinds if kind is not type(None))
+    read = _reader(some[0]) if len(some) == 1 else _read_named({_word(kind): _reader(kind) for kind in some})
+    if len(some) == len(kinds):
+        return read
+    return lambda data, path: None if data is None else read(data, path)
+
+
+def _read_named(readers: Mapping[str, Reader]) -> Reader:
+    def read(data: object, path: str) -> object:
+        word = _entries(data, path).get(KIND)
+        if not isinstance(word, str) or word not in readers:
+            _refuse(f"{path}.{KIND}", f"one of {', '.join(readers)}")
+        return readers[word](data, path)
+
+    return read
+
+
+def _read_dataclass(kind: type) -> Reader:
+    readers = {name: _reader(field.type) for name, field in _shape(kind).items()}
+    needed = [name for name, field in _shape(kind).items() if field.default is field.default_factory is MISSING]
+
+    def read(data: object, path: str) -> object:
+        entries = dict(_entries(data, path))
+        if entries.pop(KIND, _word(kind)) != _word(kind):
+            _refuse(f"{path}.{KIND}", _word(kind))
+        for name in (name for name in entries if name not in readers):
+            raise _wrong(f"{path}.{name}", f"no field of {_word(kind)}")
+        for name in (name for name in needed if name not in entries):
+            raise _wrong(f"{path}.{name}", "missing")
+        return kind(**{name: readers[name](value, f"{path}.{name}") for name, value in entries.items()})
+
+    return read
+
+
+@cache
+def _shape(kind: type) -> Mapping[str, Field[object]]:
+    return {field.name: field for field in fields(kind)}
+
+
+@cache
+def _word(kind: object) -> str:
+    return kind.__name__.lower() if isinstance(kind, type) else str(kind)
+
+
+def _entries(data: object, path: str) -> dict[str, object]:
+    return data if isinstance(data, dict) else _refuse(path, "an object")
+
+
+def _refuse(path: str, expected: str) -> NoReturn:
+    raise _wrong(path, f"expected {expected}")
 
 
 def _wrong(path: str, what: str) -> UnusableInputError:
-    return UnusableInputError(f"`{path.lstrip('.') or 'the document'}`: {what}")
+    place = path.lstrip(".").encode(errors="backslashreplace").decode()
+    return UnusableInputError(f"`{place[:_LONGEST] or 'the document'}`: {what}")

@@ -7,7 +7,7 @@ after a crash knows what may have been done and what certainly was.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 from mlops_deploy.release.codec import decode_any, encode
 from mlops_deploy.release.plan import Plan
@@ -129,10 +129,9 @@ def from_line(line: str, number: int) -> Entry:
     """The entry of line `number`; raise `UnusableInputError` for anything that was not written by `to_line`."""
     try:
         data = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         data = None
-    entry: Entry = decode_any(Entry, data, f"journal line {number + 1}")
-    return entry
+    return cast("Entry", decode_any(Entry, data, f"journal line {number + 1}"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
