@@ -75,6 +75,7 @@ def _ports(values: Values) -> Ports:
 def _readiness(values: Values) -> Readiness:
     return Readiness(
         path=values[keys.READY_PATH],
+        endpoint=values[keys.ENDPOINT],
         status=values[keys.STATUS],
         json=values[keys.READY_JSON],
         version_in=values[keys.VERSION_IN],

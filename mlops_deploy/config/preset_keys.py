@@ -123,6 +123,9 @@ ENV: Final[Field[Mapping[str, str]]] = Field(
 )
 
 READY_PATH: Final = Field("path", _PATH, doc="What is asked.", default="", example="/v2/health/ready", required=True)
+ENDPOINT: Final[Field[str | None]] = Field(
+    "endpoint", _PATH, doc="What answers once a model of any version is loaded; `release` needs it.", default=None
+)
 STATUS: Final = Field("status", Whole(100, 599), doc="The status of a ready server.", default=200)
 READY_JSON: Final[Field[Mapping[str, str]]] = Field(
     "json",
@@ -144,7 +147,7 @@ READY_COMMAND: Final[Field[tuple[str, ...]]] = Field(
 )
 READY: Final = Field(
     "ready",
-    Table((READY_PATH, STATUS, READY_JSON, VERSION_IN, READY_COMMAND)),
+    Table((READY_PATH, ENDPOINT, STATUS, READY_JSON, VERSION_IN, READY_COMMAND)),
     doc="What proves that this very model answers.",
     default=NOTHING,
     example="{path: /v2/health/ready}",

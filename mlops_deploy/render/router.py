@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.resources import JOBS
+from mlops_deploy.spec.preset import Placeholder, Preset, fill
 
 TEMPLATE: Final = "router/haproxy.cfg.j2"
 
@@ -41,6 +42,12 @@ class RouterSettings:
     paths: Sequence[str]
     check_status: int = 200
     answer: int = 600
+
+
+def router_paths(preset: Preset, model: str) -> tuple[str, ...]:
+    """What `preset` lets pass for the model of this name, whichever version is asked for: `RouterSettings.paths`."""
+    kept: dict[Placeholder, str] = {"name": model, "id": "{id}", "id12": "{id12}"}
+    return tuple(fill(path, kept) for path in preset.allow_paths)
 
 
 def render_router(settings: RouterSettings) -> str:

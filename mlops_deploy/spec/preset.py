@@ -34,9 +34,11 @@ class Readiness:
 
     `path` answers `status`, and each key of `json` (dotted, `[]` for any item of a list) holds its text. `version_in`
     is where an inference answer carries the identity. `command`, run beside the server, checks all of it by itself.
+    `endpoint` answers `status` once a model is loaded, whichever version it is: what a router asks again and again.
     """
 
     path: str
+    endpoint: str | None = None
     status: int = 200
     json: Mapping[str, str] = field(default_factory=dict)
     version_in: str | None = None
@@ -141,7 +143,9 @@ def check_placeholders(text: str) -> None:
 
 def _fill_readiness(ready: Readiness, values: Mapping[Placeholder, str]) -> Readiness:
     command = _all(ready.command, values)
-    return replace(ready, path=fill(ready.path, values), json=_every(ready.json, values), command=command)
+    endpoint = ready.endpoint and fill(ready.endpoint, values)
+    path, json = fill(ready.path, values), _every(ready.json, values)
+    return replace(ready, path=path, endpoint=endpoint, json=json, command=command)
 
 
 def _fill_metrics(metrics: Metrics, values: Mapping[Placeholder, str]) -> Metrics:

@@ -35,6 +35,14 @@ def test_every_known_kind_of_server_fits_the_shape(path):
     assert "{" not in " ".join((*preset.command, *preset.args, *preset.env.values(), preset.ready.path))
 
 
+@pytest.mark.parametrize("path", list((IMAGES / "presets").glob("*.yml")), ids=lambda p: p.stem)
+def test_every_shipped_server_can_be_released(path):
+    preset = filled(path)
+    assert preset.ready.endpoint is not None
+    assert CONTENT.short not in preset.ready.endpoint, "a router asks whichever version is there"
+    assert preset.allow_paths
+
+
 def test_placeholders_mean_the_model():
     mlserver = filled(SHAPES / "mlserver-sklearn.yml")
     assert mlserver.env["MLSERVER_MODEL_URI"] == f"/model/v/{CONTENT}"
