@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mlops_deploy.api.drive import World
 from mlops_deploy.errors import UnreachableError, UnusableInputError
@@ -12,20 +12,22 @@ from mlops_deploy.ports import Target as TargetPort
 from mlops_deploy.release.lease import Holder
 from mlops_deploy.release.state import Artefact
 from mlops_deploy.spec.deploy import DeploySpec, Target
-from mlops_deploy.store.layout import Stored
+
+if TYPE_CHECKING:
+    from mlops_deploy.store.layout import Stored
 
 
 class Supply(Protocol):
     """How one target gets what it runs."""
 
-    def artefact(self, carrier: Stored, server: str | None, story: Story) -> Artefact:
+    def artefact(self, carrier: "Stored", server: str | None) -> Artefact:
         """The model of `carrier` on the server that is asked for, else configured, as it will run; changes nothing.
 
         Raises `UnusableInputError` that names the next command when there is no such server yet.
         """
         ...
 
-    def prepare(self, carrier: Stored, artefact: Artefact, story: Story) -> None:
+    def prepare(self, artefact: Artefact, story: Story) -> None:
         """Bring what `artefact` needs to where it will run; what is there already is left alone."""
         ...
 
@@ -52,25 +54,30 @@ def existing_world(service: Service) -> Iterator[World]:
             f"nothing has been released yet: `{service.spec.project}` has no router on target `{service.target_name}`",
             hint="`mlops-deploy release` makes the first release",
         )
-    with _closing(service, keeper) as world:
+    with world_on(service, keeper) as world:
         yield world
 
 
 @contextmanager
-def made_world(service: Service) -> Iterator[World]:
-    """The same, after making the router where there is none: two first releases meet at its one name."""
+def made_world(service: Service, before: Callable[[], object]) -> Iterator[World]:
+    """The same, after making the router where there is none: two first releases meet at its one name.
+
+    `before` is called before a router is made, so that what cannot be released makes none.
+    """
     keeper = service.target.keeper()
     if keeper is None:
+        before()
         service.target.make_router(service.router_config())
         keeper = service.target.keeper()
     if keeper is None:
         raise UnreachableError("the router was made and is gone", hint="`mlops-deploy logs router` may say why")
-    with _closing(service, keeper) as world:
+    with world_on(service, keeper) as world:
         yield world
 
 
 @contextmanager
-def _closing(service: Service, keeper: Keeper) -> Iterator[World]:
+def world_on(service: Service, keeper: Keeper) -> Iterator[World]:
+    """The ports of a service whose keeper is open; it is closed at the end."""
     try:
         yield World(target=service.target, keeper=keeper, clock=service.clock)
     finally:

@@ -1,0 +1,94 @@
+"""From what is in the store and what runs to a plan; nothing is changed."""
+
+from dataclasses import dataclass
+
+from mlops_deploy.api.drive import drive
+from mlops_deploy.api.render import choose_carrier, tell_changes
+from mlops_deploy.api.service import Service, world_on
+from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.ports import Story
+from mlops_deploy.release.observe import observe
+from mlops_deploy.release.plan import Plan, load
+from mlops_deploy.release.state import CLOSED, Artefact, Counters, Lane, Observed, RouterView
+from mlops_deploy.release.strategies import make_plan
+from mlops_deploy.store.cache import DigestCache
+from mlops_deploy.store.layout import LayoutStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a release is asked to do; None leaves it to the configuration and the newest carrier.
+
+    With `hold` it waits for a decision once the candidate is ready.
+    """
+
+    strategy: str | None = None
+    model: str | None = None
+    server: str | None = None
+    hold: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelf:
+    """Where carriers are, and what earlier builds learned of the model's files."""
+
+    store: LayoutStore
+    cache: DigestCache
+
+
+def find_candidate(service: Service, shelf: Shelf, wish: Wish, story: Story) -> Artefact:
+    """What would be released: the newest carrier unless one is named, on the server; tells when files changed since."""
+    carrier = choose_carrier(service.spec, shelf.store, wish.model)
+    artefact = service.supply.artefact(carrier, wish.server)
+    if wish.model is None:
+        tell_changes(service.spec, carrier, shelf.cache, story)
+    return artefact
+
+
+def plan_from(service: Service, observed: Observed, candidate: Artefact, wish: Wish) -> Plan:
+    """The plan that makes `candidate` live, from what was observed."""
+    strategy = wish.strategy or service.spec.release.strategy
+    return make_plan(service.spec, service.target_name, strategy, observed, candidate, hold=wish.hold)
+
+
+def preview(service: Service, shelf: Shelf, wish: Wish, story: Story) -> tuple[Plan, Observed]:
+    """The plan of a release, and what it was made from, also before there is a router."""
+    candidate = find_candidate(service, shelf, wish, story)
+    observed = look(service)
+    return plan_from(service, observed, candidate, wish), observed
+
+
+def look(service: Service) -> Observed:
+    """What a strategy may look at; without a router what the first release will find: one that is closed."""
+    keeper = service.target.keeper()
+    if keeper is None:
+        return _before_the_first(service)
+    with world_on(service, keeper) as world:
+        return drive(observe(), world)
+
+
+def _before_the_first(service: Service) -> Observed:
+    lane = Lane(up=False, verdict="there is no router", sessions=0, counters=Counters())
+    router = RouterView(route=CLOSED, applied=None, generation=0, token=0, a=lane, b=lane, entry=Counters(), started="")
+    return Observed(a=service.target.observe("a"), b=service.target.observe("b"), router=router)
+
+
+def load_plan(service: Service, text: str, name: str) -> Plan:
+    """The plan of the file `name`; raise `UnusableInputError` when it was not made for this service and target."""
+    plan = load(text, name)
+    spec = service.spec
+    for what, planned, ours in (
+        ("service", plan.service, spec.service),
+        ("environment", plan.environment, spec.environment),
+        ("target", plan.target, service.target_name),
+    ):
+        if planned != ours:
+            raise UnusableInputError(
+                f"`{name}` is a plan for the {what} {_named(planned)}, not {_named(ours)}",
+                hint="`mlops-deploy plan -o FILE` writes one for this",
+            )
+    return plan
+
+
+def _named(text: str | None) -> str:
+    return "that has no name" if text is None else f"`{text}`"

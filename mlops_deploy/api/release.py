@@ -1,0 +1,61 @@
+"""`release`: refuse what may not begin, plan, bring what is needed, carry the plan out."""
+
+from datetime import UTC, datetime
+from functools import cache
+from uuid import uuid4
+
+from mlops_deploy.api.drive import Witness, World, drive
+from mlops_deploy.api.planning import Shelf, Wish, find_candidate, plan_from
+from mlops_deploy.api.report import Report, nothing_done, report_on
+from mlops_deploy.api.service import Service, made_world
+from mlops_deploy.ports import Story
+from mlops_deploy.release import executor
+from mlops_deploy.release.exchange import Run
+from mlops_deploy.release.lease import locked
+from mlops_deploy.release.observe import observe, situation
+from mlops_deploy.release.plan import Plan
+
+
+def release(service: Service, shelf: Shelf, wish: Wish, story: Story, witness: Witness | None = None) -> Report:
+    """Release what `wish` asks for; nothing to do is said without touching anything.
+
+    Raises `LockedError` first of all when another command is at work, a release is open, or the service is frozen.
+    """
+    candidate = cache(lambda: find_candidate(service, shelf, wish, story))
+    with made_world(service, before=candidate) as world:
+        drive(may_begin(), world)
+        plan = plan_from(service, drive(observe(), world), candidate(), wish)
+        return carry_out(service, world, plan, story, witness)
+
+
+def apply(service: Service, plan: Plan, story: Story, witness: Witness | None = None) -> Report:
+    """Carry out exactly `plan`; raise `LockedError` when what it was made from has changed."""
+    with made_world(service, before=lambda: None) as world:
+        drive(may_begin(), world)
+        drive(executor.refuse_stale(plan), world)
+        return carry_out(service, world, plan, story, witness)
+
+
+def may_begin() -> Run[None]:
+    """Raise `LockedError` when a release could not begin now."""
+    found = yield from situation()
+    if found.holder is not None:
+        raise locked(found.holder, found.holder_age)
+    yield from executor.refuse_busy()
+
+
+def carry_out(service: Service, world: World, plan: Plan, story: Story, witness: Witness | None) -> Report:
+    """Prepare what `plan` has to start, and drive it to its end, or to an interrupt."""
+    if not plan.steps:
+        return nothing_done(drive(observe(), world))
+    if not plan.hot:
+        service.supply.prepare(plan.artefact(plan.candidate), story)
+    run = executor.release(plan, new_id(service.clock.wall()), service.holder)
+    with service.clock.listening():
+        outcome = drive(run, world, witness)
+    return report_on(outcome, world)
+
+
+def new_id(wall: float) -> str:
+    """`r-YYYYMMDD-HHMMSS-xxxx`: when it began, in UTC, and what tells it from others of that second."""
+    return f"r-{datetime.fromtimestamp(wall, UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:4]}"
