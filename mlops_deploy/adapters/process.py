@@ -41,8 +41,8 @@ try:
 except OSError as absent:
     sys.exit(f"`{sys.argv[2]}` cannot be run: {absent.strerror}")
 """
-# What is to outlive us is not our child: whoever adopts it also waits for it. Who it is, see identity.py, is noted by a
-# process that does not die with us, so that it is never lost.
+# What is to outlive us is not our child: whoever adopts it also waits for it. Who it is (see processes/identity.py) is
+# noted by a process that does not die with us, so that it is never lost.
 _DETACHED: Final = """
 import os, sys
 note, *argv = sys.argv[1:]

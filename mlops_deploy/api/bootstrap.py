@@ -5,6 +5,7 @@ import platform
 import shutil
 import sys
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path, PurePosixPath
@@ -23,14 +24,25 @@ _GUARD: Final = '. "$CARRIER_ROOT/deploy.sh"; [ "$DEPLOYED" = "$MODEL_ID" ]'
 _TREE: Final = ("bin", "carrier", "deploy.sh", "model", "models")
 _LEAST: Final = 600.0
 _SLOWEST: Final = 10e6
-_DAMAGED: Final = 65
+
+DAMAGED: Final = 65
+"""deploy.sh's exit code for a carrier that is not what it says."""
+
+
+class ScriptFailedError(DeployError):
+    """A carrier's deploy.sh ended with an exit code of its own, `code`; what it said is in `detail`."""
+
+    def __init__(self, code: int, said: Sequence[str]) -> None:
+        super().__init__(f"the carrier's deploy.sh ended with exit code {code}", detail=said)
+        self.code = code
 
 
 def place_model(store: LayoutStore, stored: Stored, folder: Path, runner: Runner, story: Story) -> Path:
     """Copy the model of a carrier to `folder/models/v/<content id>`, unless it is there, and return that path.
 
     The carrier's shell, script and lists are unpacked for it, its model only when the model is not there; they are
-    gone when this returns. Raises `ContentMismatchError` for a damaged carrier.
+    gone when this returns. Raises `ContentMismatchError` for a damaged carrier, `ScriptFailedError` for what else
+    deploy.sh refuses.
     """
     place = _Place(store=store, stored=stored, layers=_layers(store, stored), folder=folder.absolute(), runner=runner)
     with (
@@ -81,11 +93,11 @@ class _Place:
             self._unpack(*model)
             done = self._run_script()
         said = tuple((done.out + done.err).splitlines())
-        if done.code == _DAMAGED:
+        if done.code == DAMAGED:
             hint = f"`mlops-deploy verify {self.stored.ref}` lists what is wrong"
             raise ContentMismatchError(f"the carrier `{self.stored.ref}` is damaged", detail=said, hint=hint)
         if done.code != 0:
-            raise DeployError(f"the carrier's deploy.sh ended with exit code {done.code}", detail=said)
+            raise ScriptFailedError(done.code, said)
         return said
 
     def _run_script(self) -> Completed:

@@ -41,7 +41,8 @@ def find_or_make(packages: Packages, cache: Path, environ: Mapping[str, str], la
     Made with the Python that runs us, only when no complete one is there; of several at once one makes it. `environ`
     is what pip sees, with its index and certificates. Raises `DeployError` with pip's own words.
     """
-    folder = cache / _key(packages)
+    programs = programs_of(packages, cache)
+    folder = programs.parent
     if not _complete(folder):
         with (
             reporting(f"`{cache}`"),
@@ -49,7 +50,12 @@ def find_or_make(packages: Packages, cache: Path, environ: Mapping[str, str], la
         ):
             if not _complete(folder):
                 _make_or_leave_nothing(folder, packages, environ, launcher, story)
-    return folder / "bin"
+    return programs
+
+
+def programs_of(packages: Packages, cache: Path) -> Path:
+    """Where `find_or_make` finds or makes the environment's programs."""
+    return cache / _key(packages) / "bin"
 
 
 def _key(packages: Packages) -> str:

@@ -1,0 +1,1 @@
+"""The target `process`: local processes and a local HAProxy, no container engine."""
