@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -108,6 +109,20 @@ class LocalRunner:
             source.seek(0)
             return LocalProcess(_start(tied, cwd=cwd, env=env, source=source, one_output=True), on_line)
 
+    def converse(self, argv: Sequence[str], *, env: Mapping[str, str]) -> "Conversation":
+        """Start `argv` with a socket as its standard input and output; it hears of our end by that."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                process = subprocess.Popen(  # noqa: S603 - argv is a tuple built by us, never a shell line
+                    list(argv), env=dict(env), stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )  # fmt: skip
+            except OSError as absent:
+                ours.close()
+                raise UnreachableError(f"`{argv[0]}` cannot be run: {absent.strerror}") from absent
+        return Conversation(process, ours)
+
     def detach(self, argv: Sequence[str], *, env: Mapping[str, str], output: Path, note: Path) -> None:
         """Start `argv` in a session of its own, to go on after our end; the file `note` says who it is.
 
@@ -126,6 +141,21 @@ class LocalRunner:
             )
         if started.returncode != 0:
             raise UnreachableError(f"`{argv[0]}` cannot be started: see `{output}`")
+
+
+class Conversation:
+    """A program that is spoken with over `socket`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], ours: socket.socket) -> None:
+        self._process = process
+        self.socket: Final = ours
+
+    def end(self) -> None:
+        """Hang up, and kill what does not end by that within a second."""
+        self.socket.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)
+        _end_group(self._process, 0)
 
 
 class LocalProcess:

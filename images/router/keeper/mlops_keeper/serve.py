@@ -116,7 +116,6 @@ def serve(state: str, run: str) -> int:
     os.umask(0o077)
     keeper = Keeper(state, run)
     try:
-        _send({"keeper": VERSION})
         for line in _lines():
             _send(answer(keeper, line))
     except (BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
@@ -130,9 +129,7 @@ def answer(keeper: Keeper, line: bytes) -> dict:
     try:
         request = _parsed(line)
         request_id = request.get("id")
-        op = request.get("op")
-        if op not in OPS:
-            raise Wrong("input", f"there is no request `{str(op)[:80]}`")
+        op = _checked_op(request)
         keeper.heal()
         return {"id": request_id, "ok": getattr(keeper, op)(request)}
     except Refusal as refusal:
@@ -142,6 +139,15 @@ def answer(keeper: Keeper, line: bytes) -> dict:
     except Exception as failure:  # noqa: BLE001 - a fault of ours is an answer too
         error = {"kind": "state", "message": f"{type(failure).__name__}: {failure}", "lines": ()}
     return {"id": request_id, "error": error}
+
+
+def _checked_op(request: dict) -> str:
+    if request.get("keeper") != VERSION:
+        raise Wrong("version", f"this router's keeper speaks version {VERSION} of its protocol")
+    op = request.get("op")
+    if op not in OPS:
+        raise Wrong("input", f"there is no request `{str(op)[:80]}`")
+    return op
 
 
 def _parsed(line: bytes) -> dict:

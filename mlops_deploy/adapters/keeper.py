@@ -1,0 +1,256 @@
+"""The client of the keeper, over any stream; every wait has an end. The protocol is in docs/keeper.md."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Final, NoReturn, Protocol, TypeVar
+
+from mlops_deploy.adapters.process import LocalRunner
+from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
+from mlops_deploy.release.codec import decode
+from mlops_deploy.release.effects import Answered, Committed, Lines, Refused, Stored, Written
+from mlops_deploy.release.state import Route, RouterView, Slot
+from mlops_deploy.spec.deploy import JsonValue
+
+T = TypeVar("T")
+
+VERSION: Final = 1
+
+PATIENCE: Final = 10.0
+"""Seconds for one answer: the keeper waits for its lock for five, and for the proxy for two."""
+
+_RELOAD: Final = 30.0
+"""Seconds for a new configuration: checked, taken over, and if need be taken back."""
+
+_LIMIT: Final = 64 << 20
+_HINT: Final = "see `mlops-deploy status`, then run this again"
+
+
+class Socket(Protocol):
+    """What of a socket is used; TLS and SSH have their own kinds of it."""
+
+    def settimeout(self, seconds: float | None, /) -> None:
+        """Bound what comes next."""
+        ...
+
+    def recv(self, limit: int, /) -> bytes:
+        """What has come, empty at the end."""
+        ...
+
+    def sendall(self, data: bytes, /) -> None:
+        """Send all of `data`."""
+        ...
+
+
+class Stream(Protocol):
+    """A keeper's standard input and output."""
+
+    def send(self, data: bytes, seconds: float) -> None:
+        """Send all of `data`; `OSError` when it cannot be sent in time."""
+        ...
+
+    def receive(self, seconds: float) -> bytes:
+        """What has come, empty at the end of the stream; `OSError` when nothing comes in time."""
+        ...
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
+class KeeperClient:
+    """A keeper at the other end of what `connect` opens; see `ports.Keeper`. One caller at a time."""
+
+    def __init__(self, connect: Callable[[], Stream]) -> None:
+        self._connect = connect
+        self._stream: Stream | None = None
+        self._id = 0
+
+    def observed(self) -> RouterView:
+        """See `ports.Keeper`."""
+        return _understood(RouterView, self._done("observed"))
+
+    def commit(self, route: Route, generation: int, token: int) -> Committed | Refused:
+        """See `ports.Keeper`."""
+        fields: dict[str, JsonValue] = {"share_b": route.share_b, "closed": route.closed}
+        return self._asked(Committed, "commit", route=fields, generation=generation, token=token)
+
+    def ask(self, slot: Slot | None, path: str, body: JsonValue, timeout: float) -> Answered:
+        """See `ports.Keeper`."""
+        bound = timeout + PATIENCE
+        return _understood(Answered, self._done("ask", bound, slot=slot, path=path, body=body, timeout=timeout))
+
+    def get(self, key: str) -> Stored:
+        """See `ports.Keeper`."""
+        return _understood(Stored, self._done("get", key=key))
+
+    def keys(self, prefix: str) -> tuple[str, ...]:
+        """See `ports.Keeper`."""
+        return _names(self._done("keys", prefix=prefix))
+
+    def put(self, key: str, value: JsonValue, index: int, token: int) -> Written | Refused:
+        """See `ports.Keeper`."""
+        return self._asked(Written, "put", key=key, value=value, index=index, token=token)
+
+    def append(self, journal: str, line: str, position: int, token: int) -> Written | Refused:
+        """See `ports.Keeper`."""
+        return self._asked(Written, "append", journal=journal, line=line, position=position, token=token)
+
+    def journals(self) -> tuple[str, ...]:
+        """See `ports.Keeper`."""
+        return _names(self._done("journals"))
+
+    def read(self, journal: str) -> Lines:
+        """See `ports.Keeper`."""
+        return _understood(Lines, self._done("read", journal=journal))
+
+    def configure(self, config: str) -> bool:
+        """See `ports.Keeper`."""
+        match self._done("configure", _RELOAD, config=config):
+            case {"changed": bool(changed)}:
+                return changed
+            case _:
+                raise _strange("no `changed`")
+
+    def close(self) -> None:
+        """End the stream; a further call opens a new one."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    def _asked(self, kind: type[T], op: str, **fields: JsonValue) -> T | Refused:
+        answer = self._call(op, PATIENCE, fields)
+        if "refused" in answer:
+            return _understood(Refused, answer["refused"])
+        return _understood(kind, answer.get("ok"))
+
+    def _done(self, op: str, seconds: float = PATIENCE, **fields: JsonValue) -> JsonValue:
+        return self._call(op, seconds, fields).get("ok")
+
+    def _call(self, op: str, seconds: float, fields: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+        """Send a request and wait for its answer; whatever goes wrong meanwhile, the stream is not used again."""
+        self._id += 1
+        request = {"keeper": VERSION, "id": self._id, "op": op, **fields}
+        until = time.monotonic() + seconds
+        try:
+            stream = self._open()
+            stream.send(json.dumps(request).encode() + b"\n", seconds)
+            answer = _answer(_line(stream, until), self._id)
+        except OSError as error:
+            self.close()
+            raise UnreachableError(f"the router's keeper does not answer: {_reason(error)}", hint=_HINT) from error
+        except BaseException:
+            self.close()
+            raise
+        if "error" in answer:
+            _raise(answer["error"])
+        return answer
+
+    def _open(self) -> Stream:
+        """The stream, a new one where something came or ended unasked."""
+        if self._stream is not None and not _is_quiet(self._stream):
+            self.close()
+        if self._stream is None:
+            self._stream = self._connect()
+        return self._stream
+
+
+class KeeperStream(KeeperClient):
+    """A keeper that runs as our own child; `env` is its whole environment."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        super().__init__(lambda: _Child(argv, env))
+
+
+class _Child:
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        self._conversation = LocalRunner().converse(argv, env=env)
+
+    def send(self, data: bytes, seconds: float) -> None:
+        self._conversation.socket.settimeout(seconds)
+        self._conversation.socket.sendall(data)
+
+    def receive(self, seconds: float) -> bytes:
+        self._conversation.socket.settimeout(seconds)
+        return self._conversation.socket.recv(1 << 16)
+
+    def close(self) -> None:
+        self._conversation.end()
+
+
+def _is_quiet(stream: Stream) -> bool:
+    try:
+        stream.receive(0)
+    except (BlockingIOError, TimeoutError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _line(stream: Stream, until: float) -> bytes:
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        left = until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("its time is over")
+        part = stream.receive(left)
+        if not part:
+            raise ConnectionError(line.decode(errors="replace").strip()[-300:] or "it has ended")
+        line += part
+        if len(line) > _LIMIT:
+            raise ConnectionError("its answer has no end")
+    return bytes(line)
+
+
+def _answer(line: bytes, number: int) -> dict[str, JsonValue]:
+    try:
+        answer = json.loads(line)
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        raise _strange(line[:200].decode(errors="replace").strip())
+    if answer.get("id") != number and "error" not in answer:
+        raise _strange(f"an answer to request {answer.get('id')!r}, not {number}")
+    return answer
+
+
+def _raise(error: JsonValue) -> NoReturn:
+    match error:
+        case {"kind": "silent", "message": str(message)}:
+            raise UnreachableError(message)
+        case {"kind": "version", "message": str(message)}:
+            raise UnusableInputError(
+                f"{message}, this mlops-deploy version {VERSION}", hint="use the mlops-deploy that made the router"
+            )
+        case {"kind": str(), "message": str(message), "lines": list(lines)}:
+            raise DeployError(f"router: {message}", detail=tuple(str(line) for line in lines))
+        case _:
+            raise _strange(str(error)[:200])
+
+
+def _understood(kind: type[T], data: JsonValue) -> T:
+    try:
+        return decode(kind, data)
+    except UnusableInputError as wrong:
+        raise _strange(wrong.message) from wrong
+
+
+def _names(data: JsonValue) -> tuple[str, ...]:
+    match data:
+        case {"names": list(names)}:
+            return tuple(str(name) for name in names)
+        case _:
+            raise _strange("no `names`")
+
+
+def _strange(what: str) -> UnreachableError:
+    return UnreachableError(f"the router's keeper cannot be understood: {what}", hint=_HINT)
+
+
+def _reason(error: OSError) -> str:
+    with suppress(AttributeError):
+        if error.strerror:
+            return error.strerror.lower()
+    return str(error) or type(error).__name__
