@@ -1,46 +1,48 @@
-"""The bootstrap of a slot without a container engine: `python -m mlops_deploy.cli.place STORE DIGEST FOLDER`.
+"""Which service a command is about, as its user said it: `-f`, `-e`, `--target`, and the same for the next command."""
 
-Not a command for people: a slot's supervisor runs it, as a container engine runs a carrier. Its exit code is that of the
-carrier's deploy.sh, its output what that said.
-"""
-
-import signal
-import sys
+import functools
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
-from mlops_deploy.errors import ContentMismatchError, DeployError
+from mlops_deploy.cli import options
+from mlops_deploy.cli.project import require_project
+from mlops_deploy.cli.target import find_service, target_option
 
-_TERMINATED = 143
-
-
-def main(store: str, digest: str, folder: str) -> int:
-    """Copy the model of the carrier `digest` to the volume `models` of `folder`, unless it is there; the exit code."""
-    from mlops_deploy.api.bootstrap import DAMAGED, ScriptFailedError, place_model
-    from mlops_deploy.cli import wiring
-    from mlops_deploy.cli.console import PlainStory
-    from mlops_deploy.store.layout import LayoutStore
-
-    carriers = LayoutStore(Path(store))
-    try:
-        place_model(carriers, carriers.find(digest), Path(folder), wiring.runner(), PlainStory())
-    except DeployError as failed:
-        for line in (*failed.detail, f"error: {failed.message}", *((f"hint: {failed.hint}",) if failed.hint else ())):
-            sys.stderr.write(f"{line}\n")
-        match failed:
-            case ScriptFailedError(code=code):
-                return code
-            case ContentMismatchError():
-                return DAMAGED
-            case _:
-                return failed.exit_code
-    return 0
+if TYPE_CHECKING:
+    from mlops_deploy.api.service import Service
 
 
-def _end(*_: object) -> NoReturn:
-    sys.exit(_TERMINATED)  # on the way out deploy.sh is ended, too
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The options that name a service."""
+
+    file: Path
+    environment: str | None
+    target: str | None
+
+    def service(self) -> "Service":
+        """The service there; a usage error where there is no configuration."""
+        project, spec = require_project(self.file, self.environment)
+        return find_service(project, spec, self.target)
+
+    def command(self, words: str) -> str:
+        """The command line of another command, such as `status -w`, for the same service."""
+        file = None if str(self.file) == options.CONFIG_FILE else str(self.file)
+        chosen = (("-f", file), ("-e", self.environment), ("--target", self.target))
+        parts = [part for option, value in chosen if value for part in (option, value)]
+        return f"mlops-deploy {words}" + "".join(f" {shlex.quote(part)}" for part in parts)
 
 
-if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _end)
-    sys.exit(main(*sys.argv[1:]))
+def placed(command: Callable[..., object]) -> Callable[..., object]:
+    """Give `command` the options that name a service, as its argument `place`."""
+
+    @options.config_file
+    @target_option
+    @functools.wraps(command)
+    def with_place(file: Path, environment: str | None, target: str | None, **rest: object) -> object:
+        return command(place=Place(file=file, environment=environment, target=target), **rest)
+
+    return with_place

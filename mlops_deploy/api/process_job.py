@@ -1,0 +1,139 @@
+"""What a slot without a container engine runs, and what has to be there for it: told from files, then made."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import file_digest
+from pathlib import Path
+from typing import cast
+
+from mlops_deploy.api.artefact import make_artefact
+from mlops_deploy.api.serve import Served, check_preset, environment
+from mlops_deploy.api.server_env import Packages, find_or_make, programs_of
+from mlops_deploy.api.server_inputs import ServerBuild, check_inputs, configured, inputs_digest, server_tag
+from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.oci.partial import reporting
+from mlops_deploy.ports import Launcher, Story
+from mlops_deploy.release.codec import decode, encode
+from mlops_deploy.release.state import Artefact
+from mlops_deploy.spec.deploy import DeploySpec, JsonValue
+from mlops_deploy.spec.preset import Preset, fill_preset, filling
+from mlops_deploy.spec.process_job import FOLDER, PORT, PYTHON, ProcessJob, Program
+from mlops_deploy.spec.refs import SHORT
+from mlops_deploy.spec.rendered import JobImage
+from mlops_deploy.store.files import replace_file
+from mlops_deploy.store.layout import LayoutStore, Stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalServer:
+    """The server of a build as programs of this machine, below the folder `cache`."""
+
+    build: ServerBuild
+    cache: Path
+
+    @property
+    def packages(self) -> Packages:
+        """What its environment is made of."""
+        constraints = self.build.constraints or self.build.recipe / "constraints.txt"
+        return Packages(requirements=self.build.recipe / "requirements.txt", constraints=constraints)
+
+    @property
+    def programs(self) -> Path:
+        """Where its environment's programs are, or will be."""
+        return programs_of(self.packages, self.cache)
+
+    @property
+    def hook(self) -> Path | None:
+        """Where its hook is, or will be: by content, so that a slot that starts again runs what was released."""
+        if self.build.hook is None:
+            return None
+        with self.build.hook.open("rb") as file:
+            return self.cache / f"hook-{file_digest(file, 'sha256').hexdigest()[:SHORT]}" / self.build.hook.name
+
+    def make(self, environ: Mapping[str, str], launcher: Launcher, story: Story) -> None:
+        """Make what is not there yet."""
+        find_or_make(self.packages, self.cache, environ, launcher, story)
+        if self.build.hook is not None and (hook := self.hook) is not None and not hook.exists():
+            with reporting(f"`{hook}`"):
+                hook.parent.mkdir(parents=True, exist_ok=True)
+                replace_file(hook, self.build.hook.read_bytes())
+
+
+def process_job(spec: DeploySpec, carrier: Stored, store: Path, server: LocalServer) -> ProcessJob:
+    """Bootstrap and server of one artefact, without anything that depends on the slot they run in.
+
+    Raises `UnusableInputError` for a preset that needs a container engine.
+    """
+    check_preset(server.build.preset)
+    served = Served(
+        model=carrier.name,
+        content_id=carrier.content_id,
+        path=Path(FOLDER) / "models" / "v" / carrier.content_id.hex,
+        port=0,
+        deadline=spec.ready.deadline,
+        hook=server.hook,
+        env=spec.env,
+    )
+    words = filling(server.build.preset, name=carrier.name, content=carrier.content_id, path=str(served.path))
+    preset = fill_preset(server.build.preset, words | {"port": PORT})
+    place = (PYTHON, "-I", "-m", "mlops_deploy.cli.place", str(store.absolute()), carrier.digest.hex, FOLDER)
+    env = environment(served, preset, server.programs, {}) | {"PORT": PORT}
+    return ProcessJob(
+        bootstrap=Program(argv=place, env={}),
+        server=Program(argv=(*preset.command, *preset.args), env=env),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSupply:
+    """What target `process` runs of one service, see `service.Supply`; `cache` keeps environments of servers."""
+
+    spec: DeploySpec
+    preset: Preset
+    store: LayoutStore
+    cache: Path
+    environ: Mapping[str, str]
+    launcher: Launcher
+
+    def artefact(self, carrier: Stored, server: str | None) -> Artefact:
+        """See `service.Supply`; the one server is that of the configured preset, made here when it is needed."""
+        if server is not None:
+            raise UnusableInputError(
+                f"server `{server}` is an image, which target `process` cannot run",
+                hint=f"leave it out: preset `{self.preset.name}` runs as a process; or use `--target docker`",
+            )
+        local = self._server()
+        check_inputs(local.build)
+        job = process_job(self.spec, carrier, self.store.path, local)
+        image = JobImage(ref=str(server_tag(local.build)), local=True)
+        return make_artefact(
+            self.spec,
+            carrier,
+            image,
+            inputs_digest(local.build),
+            self.preset,
+            cast("dict[str, JsonValue]", encode(job)),
+        )
+
+    def prepare(self, artefact: Artefact, story: Story) -> None:
+        """See `service.Supply`. Raises `UnusableInputError` for an earlier server that is no longer on this machine."""
+        limits = self.spec.resources.cpu or self.spec.resources.memory
+        for what in (*(("resources",) if limits else ()), *(("user",) if self.spec.user else ())):
+            story.warn(f"`{what}` needs a container engine and is not used: a process runs as you, without limits")
+        local = self._server()
+        if artefact.server_id == inputs_digest(local.build):
+            local.make(self.environ, self.launcher, story)
+        elif not _programs(artefact).is_dir():
+            raise UnusableInputError(
+                f"the server `{artefact.server}` is not on this machine any more: `{_programs(artefact)}` is gone",
+                hint="configure that server again, and `mlops-deploy release` makes it",
+            )
+
+    def _server(self) -> LocalServer:
+        return LocalServer(build=configured(self.preset, self.spec.server), cache=self.cache)
+
+
+def _programs(artefact: Artefact) -> Path:
+    job = decode(ProcessJob, dict(artefact.job), "job")
+    return Path(job.server.env["PATH"].partition(os.pathsep)[0])
