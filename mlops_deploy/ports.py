@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, Protocol
 
+from mlops_deploy.oci.types import Platform
 from mlops_deploy.release.effects import Answered, Committed, Lines, Refused, Stored, Written
 from mlops_deploy.release.state import Artefact, Route, RouterView, Slot, SlotView
 from mlops_deploy.spec.deploy import JsonValue
@@ -121,6 +122,10 @@ class Engine(Protocol):
 
     def trouble(self) -> str | None:
         """Why no engine answers, None when one does; with the reason where the user has named an engine."""
+        ...
+
+    def platform(self) -> Platform:
+        """What it runs on, which is what it runs."""
         ...
 
     def image_id(self, ref: str) -> Digest | None:

@@ -13,6 +13,7 @@ from docker.context import ContextAPI
 from docker.errors import APIError, DockerException, ImageNotFound
 
 from mlops_deploy.errors import DeployError, UnreachableError
+from mlops_deploy.oci.types import Platform
 from mlops_deploy.spec.refs import Digest
 
 _PATIENCE: Final = 600
@@ -81,6 +82,12 @@ class DockerEngine:
         except DeployError as error:
             return error.message if _named() else "no Docker Engine answers"
         return None
+
+    def platform(self) -> Platform:
+        """What the engine says of its machine."""
+        with translated("asking for its platform"):
+            found = self._client.version()
+        return Platform(str(found["Os"]), str(found["Arch"]))
 
     def image_id(self, ref: str) -> Digest | None:
         """The id of the image that `ref` names: its config's digest, or with the containerd store its manifest's."""

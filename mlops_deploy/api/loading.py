@@ -1,14 +1,17 @@
-"""The engine as a destination: it loads the carrier while the model is being read; nothing temporary on our disk."""
+"""The engine as a destination: it loads a carrier while it is being made or read; nothing temporary on our disk."""
 
 from collections.abc import Sequence
 
 from mlops_deploy.api.conduit import Conduit
-from mlops_deploy.errors import ContentMismatchError
+from mlops_deploy.errors import ContentMismatchError, UnusableInputError
 from mlops_deploy.oci.archive import StreamedArchive
+from mlops_deploy.oci.blobs import Blobs, LayoutBlobs
 from mlops_deploy.oci.image import Carrier
+from mlops_deploy.oci.rebuilt import layer_blocks, read_carrier
 from mlops_deploy.oci.types import Descriptor, Platform
-from mlops_deploy.ports import Engine
+from mlops_deploy.ports import Engine, Story
 from mlops_deploy.spec.refs import Digest, ImageRef
+from mlops_deploy.store.layout import LayoutStore
 
 
 class EngineDestination:
@@ -73,3 +76,39 @@ class EngineDestination:
         image = carrier.image_for(self._platform)
         candidates = (image.config.descriptor.digest, carrier.digest, image.manifest.descriptor.digest)
         return next((digest for digest in candidates if self._engine.image_id(str(digest)) == digest), None)
+
+
+def load_stored(store: LayoutStore, digest: Digest, name: str, engine: Engine, story: Story) -> None:
+    """Make the engine have the carrier `digest` of the store under `name`; one that is there already is not sent.
+
+    A carrier that is no longer in the store will do when the engine has it. Raises `UnusableInputError` when neither
+    has it, `ContentMismatchError` when it is damaged.
+    """
+    blobs = LayoutBlobs(store.path)
+    if not any(stored.digest == digest for stored in store.builds()):
+        if engine.image_id(name) is None:
+            raise UnusableInputError(
+                f"the carrier `{name}` is neither in the store `{store.path}` nor in the engine",
+                hint="build it again with `mlops-deploy build-model`",
+            )
+        return
+    carrier = read_carrier(blobs, digest)
+    place = EngineDestination(engine, engine.platform())
+    try:
+        if not place.has(carrier):
+            _send(carrier, blobs, place, story)
+        place.finish(carrier, [ImageRef.parse(name)])
+    except BaseException:
+        place.abort()
+        raise
+
+
+def _send(carrier: Carrier, blobs: Blobs, place: EngineDestination, story: Story) -> None:
+    done, total = 0, sum(layer.size for layer in carrier.layers)
+    for layer in carrier.layers:
+        place.begin(layer.size)
+        for block in layer_blocks(blobs, layer):
+            place.write(memoryview(block))
+            done += len(block)
+            story.progress(carrier.metadata.card.name, done, total)
+        place.end(layer.digest)

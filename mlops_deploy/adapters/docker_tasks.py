@@ -1,0 +1,161 @@
+"""From what an engine says of a slot's two containers to how the slot is: decided here, without asking anybody."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal, Self
+
+from mlops_deploy.ports import Task
+from mlops_deploy.release.state import CauseKind, SlotState
+
+SETTLED: Final = 60.0
+"""Seconds after which a server that was restarted counts as one that runs."""
+
+CRASHES: Final = 3
+"""Restarts in quick succession after which waiting is of no use."""
+
+_UP: Final = frozenset({"running", "restarting", "paused"})
+_OVER: Final = frozenset({"exited", "dead"})
+_FOR_GOOD: Final = frozenset({"", "no", "on-failure"})
+
+_BOOTSTRAP_CODES: Final = {
+    65: "the carrier is damaged, or carries another model than the job asks for",
+    73: "the slot's volume cannot be written to",
+    74: "the slot's volume has no room, or fails",
+    77: "something else stands in the model's place on the slot's volume",
+    78: "its settings are wrong",
+    137: "it was killed",
+    143: "it was ended from outside",
+}
+_OTHER_CODE: Final = "the carrier's script did not come to its end"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """One container as the engine describes it; times in seconds since 1970, `memory` in bytes, 0 without a limit."""
+
+    id: str
+    status: str
+    code: int
+    starved: bool
+    error: str
+    restarts: int
+    policy: str
+    created: float
+    started: float
+    memory: int
+    labels: Mapping[str, str]
+
+    @classmethod
+    def read(cls, found: Mapping[str, Any]) -> Self:
+        """From the engine's answer to an inspection."""
+        state, host = found["State"], found["HostConfig"]
+        return cls(
+            id=found["Id"],
+            status=state["Status"],
+            code=state["ExitCode"],
+            starved=state["OOMKilled"],
+            error=state["Error"],
+            restarts=found["RestartCount"],
+            policy=host["RestartPolicy"]["Name"],
+            created=_seconds(found["Created"]),
+            started=_seconds(state["StartedAt"]),
+            memory=host["Memory"],
+            labels=found["Config"]["Labels"] or {},
+        )
+
+    @property
+    def up(self) -> bool:
+        """Whether it runs, or is just being restarted."""
+        return self.status in _UP
+
+    def shaky(self, now: float) -> bool:
+        """Whether it was restarted and has not run for long since."""
+        return self.up and self.restarts > 0 and (self.status == "restarting" or now - self.started < SETTLED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What earlier runs of a container ended with: the last exit code, and whether one wanted too much memory."""
+
+    code: int | None = None
+    starved: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Why waiting is of no use; the words of `task` explain it, or `lines` where no task came to speak."""
+
+    kind: CauseKind
+    message: str
+    task: Task | None = None
+    lines: tuple[str, ...] = ()
+
+
+def judge(
+    bootstrap: Container | None,
+    server: Container | None,
+    *,
+    past: Past,
+    now: float,
+    doing: Literal["up", "down"] | None,
+) -> SlotState | Fault:
+    """How a slot is; `doing` says that it is being started or stopped right now, by this process."""
+    if doing != "down" and (fault := _bootstrap_fault(bootstrap) or _server_fault(server, past, now)):
+        return fault
+    if server is not None and server.up:
+        return "running"
+    if doing == "up" or (bootstrap is not None and bootstrap.up):
+        return "preparing"
+    return "absent" if bootstrap is None and server is None else "stopped"
+
+
+def _bootstrap_fault(it: Container | None) -> Fault | None:
+    if it is None or it.code == 0 or it.up:
+        return None
+    if it.status not in _OVER:
+        return _unstartable("bootstrap", it)
+    if it.starved:
+        return Fault(
+            kind="memory", message=f"the bootstrap was killed: it wants more than {_mib(it)}", task="bootstrap"
+        )
+    meaning = _BOOTSTRAP_CODES.get(it.code, _OTHER_CODE)
+    return Fault(kind="bootstrap", message=f"the bootstrap ended with {it.code}: {meaning}", task="bootstrap")
+
+
+def _server_fault(it: Container | None, past: Past, now: float) -> Fault | None:
+    if it is None:
+        return None
+    if it.starved or (past.starved and it.shaky(now)):
+        wanted = f"the server was killed: it wants more than {_mib(it)}, see `resources.memory`"
+        return Fault(kind="memory", message=wanted, task="server")
+    if not it.up:
+        return _ended(it)
+    if it.restarts < CRASHES or not it.shaky(now) or (it.started - it.created) / it.restarts > SETTLED:
+        return None
+    code = it.code if it.status == "restarting" else past.code
+    ended = "it ended" if code is None else f"it ended with {code}"
+    return Fault(kind="crash", message=f"the server crashes again and again: {ended}", task="server")
+
+
+def _ended(it: Container) -> Fault | None:
+    if it.code == 0:
+        return None
+    if it.error or it.status not in _OVER:
+        return _unstartable("server", it)
+    # One that would be restarted and is not was stopped by somebody, whatever it ended with.
+    if it.policy not in _FOR_GOOD:
+        return None
+    return Fault(kind="crash", message=f"the server ended with {it.code}", task="server")
+
+
+def _unstartable(task: Task, it: Container) -> Fault:
+    return Fault(kind="start", message=f"the {task} cannot be started: {it.error or f'code {it.code}'}", task=task)
+
+
+def _mib(it: Container) -> str:
+    return f"its {it.memory / 2**20:,.0f} MiB of memory" if it.memory else "the machine's memory"
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()

@@ -1,0 +1,65 @@
+"""An artefact: one model on one server, complete, with the proof that it answers; whatever target it runs on."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.release.state import Artefact, Proof
+from mlops_deploy.spec.deploy import DeploySpec, JsonValue
+from mlops_deploy.spec.preset import Preset, fill_preset, filling
+from mlops_deploy.spec.refs import ContentId
+from mlops_deploy.spec.rendered import CarrierRef
+from mlops_deploy.store.layout import Stored
+
+_INFER: Final = "/v2/models/{name}/infer"
+
+
+def carrier_ref(carrier: Stored) -> CarrierRef:
+    """How a job names a carrier of the store."""
+    return CarrierRef(name=carrier.image, digest=carrier.digest, content_id=carrier.content_id)
+
+
+def make_artefact(
+    spec: DeploySpec,
+    carrier: Stored,
+    preset: Preset,
+    *,
+    server: str,
+    server_id: str,
+    job: Mapping[str, JsonValue],
+) -> Artefact:
+    """The model of `carrier` on the server that people call `server`, run as `job` says, the target's own affair."""
+    return Artefact(
+        model=carrier.name,
+        content_id=carrier.content_id,
+        carrier=carrier_ref(carrier).image.ref,
+        carrier_digest=carrier.digest,
+        server=server,
+        server_id=server_id,
+        job=job,
+        proof=make_proof(spec, preset, carrier.content_id),
+    )
+
+
+def make_proof(spec: DeploySpec, preset: Preset, content: ContentId) -> Proof:
+    """What a server of `preset` must answer to be taken for the model `content`.
+
+    Raises `UnusableInputError` for a preset that does not say what a router may ask whichever version is there.
+    """
+    ready = fill_preset(preset, filling(preset, name=spec.model.name, content=content, path="")).ready
+    if ready.endpoint is None:
+        raise UnusableInputError(
+            f"preset `{preset.name}` has no `ready.endpoint`, without which a router cannot know that a slot is up",
+            hint="give the preset a path that answers once a model is loaded, whichever version it is",
+        )
+    return Proof(
+        endpoint=ready.endpoint,
+        identity=ready.path,
+        infer=_INFER.format(name=spec.model.name),
+        version=content.short,
+        version_in=ready.version_in,
+        status=ready.status,
+        json=ready.json,
+        golden=spec.ready.golden,
+        deadline=spec.ready.deadline,
+    )
