@@ -21,7 +21,15 @@ def _docker_answers() -> bool:
         return False
 
 
-ENGINES: dict[str, Callable[[], bool]] = {"docker": _docker_answers}
+def _haproxy_is_there() -> bool:
+    return shutil.which("haproxy") is not None
+
+
+ENGINES: dict[str, Callable[[], bool]] = {"docker": _docker_answers, "haproxy": _haproxy_is_there}
+ABSENCES = {
+    "docker": "no docker engine answers (`scripts/engine.sh` starts one)",
+    "haproxy": "no haproxy on this machine (`apt install haproxy`)",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,15 +44,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if not needing or answers():
             continue
         if name in REQUIRED:
-            pytest.exit(f"MLOPS_DEPLOY_REQUIRE names `{name}`, but no {name} engine answers", returncode=3)
+            pytest.exit(f"MLOPS_DEPLOY_REQUIRE names `{name}`, but {ABSENCES[name]}", returncode=3)
         absent[name] = len(needing)
         for item in needing:
-            item.add_marker(pytest.mark.skip(reason=f"no {name} engine answers"))
+            item.add_marker(pytest.mark.skip(reason=ABSENCES[name]))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     for name, count in config.stash.get(ABSENT, {}).items():
-        terminalreporter.write_line(f"{count} tests skipped: no {name} engine answers (`scripts/engine.sh` starts one)")
+        terminalreporter.write_line(f"{count} tests skipped: {ABSENCES[name]}")
 
 
 @pytest.fixture
