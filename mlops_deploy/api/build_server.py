@@ -43,7 +43,7 @@ def build_server(build: ServerBuild, builder: ImageBuilder, story: Story) -> Bui
     """Build the image, or find it; an interrupted or failed build leaves no image under the tag."""
     started = time.monotonic()
     check_inputs(build)
-    base, base_id = _choose_base(build, builder, story)
+    base, base_id = choose_base(build.base, builder, story)
     labels = {
         f"{LABEL}.preset": build.preset.name,
         f"{LABEL}.server.inputs": inputs_digest(build),
@@ -109,11 +109,11 @@ def _found(tag: ImageRef, labels: dict[str, str], base: Digest | None, builder: 
     return facts if same_base else None
 
 
-def _choose_base(build: ServerBuild, builder: ImageBuilder, story: Story) -> tuple[str, Digest | None]:
+def choose_base(named: str | None, builder: ImageBuilder, story: Story) -> tuple[str, Digest | None]:
     """The base and its id, if the engine has it: the one that is named, else our own, else the one to pull."""
-    if build.base is not None:
-        facts = builder.facts(build.base)
-        return build.base, facts.id if facts else None
+    if named is not None:
+        facts = builder.facts(named)
+        return named, facts.id if facts else None
     for name in (OWN_BASE, PULLED_BASE):
         if facts := builder.facts(name):
             return name, facts.id

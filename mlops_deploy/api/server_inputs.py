@@ -63,12 +63,17 @@ def server_tag(build: ServerBuild) -> ImageRef:
 
 def inputs_digest(build: ServerBuild) -> str:
     """sha256 over the recipe's files, the hook, the constraints and the name of the base, as 64 hex digits."""
-    files = {str(path.relative_to(build.recipe)): _sha256(path) for path in _recipe_files(build.recipe)}
+    files = recipe_hashes(build.recipe)
     if build.constraints is not None:
         files["constraints.txt"] = _sha256(build.constraints)
     hook = None if build.hook is None else _sha256(build.hook)
     inputs = {"base": build.base, "files": files, "hook": hook}
     return sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def recipe_hashes(folder: Path) -> dict[str, str]:
+    """The sha256 of every file of a recipe, by its path in the folder."""
+    return {str(path.relative_to(folder)): _sha256(path) for path in _recipe_files(folder)}
 
 
 def check_inputs(build: ServerBuild) -> None:
