@@ -19,6 +19,9 @@ _HOST: Final = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?|\[[0-9A-Fa-
 _PORT: Final = r"[1-9][0-9]{0,4}"
 _LISTEN: Final = re.compile(rf"(?:\*|{_HOST}):({_PORT})")
 _SERVER: Final = re.compile(rf"{_HOST}:({_PORT})")
+_PORTS: Final = range(1, 65536)
+_STATUS: Final = range(100, 600)
+_ANSWER: Final = range(1, 86401)
 _PATH: Final = re.compile(r"/[A-Za-z0-9._~!$&()*+,;=:@/%-]*")
 _PATTERN: Final = re.compile(r"\{(id12|id)\}")
 _DIGITS: Final = {"id12": "[0-9a-f]{12}", "id": "[0-9a-f]{64}"}
@@ -75,8 +78,8 @@ def _check(settings: RouterSettings) -> None:
     _require_address(_SERVER.fullmatch(settings.a), "a", settings.a)
     _require_address(_SERVER.fullmatch(settings.b), "b", settings.b)
     _require(_PATH.fullmatch(settings.check_path), "check path", settings.check_path, "a path such as `/v2/ready`")
-    _require(100 <= settings.check_status <= 599, "check status", str(settings.check_status), "an HTTP status")
-    _require(1 <= settings.answer <= 86400, "answer", str(settings.answer), "1 to 86400 seconds")
+    _require(settings.check_status in _STATUS, "check status", str(settings.check_status), "an HTTP status")
+    _require(settings.answer in _ANSWER, "answer", str(settings.answer), "1 to 86400 seconds")
     _require(settings.paths, "paths", "", "at least one: a router without any lets nothing pass")
 
 
@@ -92,7 +95,7 @@ def _matching(path: str) -> str:
 
 
 def _require_address(found: re.Match[str] | None, what: str, value: str) -> None:
-    _require(found and int(found[1]) <= 65535, what, value, "`HOST:PORT`")
+    _require(found and int(found[1]) in _PORTS, what, value, "`HOST:PORT`")
 
 
 def _require(good: object, what: str, value: str, expected: str) -> None:

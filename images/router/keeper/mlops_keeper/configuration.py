@@ -7,8 +7,8 @@ import subprocess
 import time
 
 from mlops_keeper.folder import Folder
-from mlops_keeper.proxy import Proxy, SilentError
-from mlops_keeper.wrong import Wrong
+from mlops_keeper.proxy import Proxy, SilentError, value_of
+from mlops_keeper.wrong import WrongError
 
 FILE = "haproxy.cfg"
 TAKEOVER = 4.0
@@ -18,10 +18,10 @@ _PLACES = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def haproxy() -> str:
-    """The program; raise `Wrong` when this machine has none."""
+    """The program; raise `WrongError` when this machine has none."""
     found = shutil.which("haproxy", path=f"{os.environ.get('PATH', os.defpath)}:{_PLACES}")
     if found is None:
-        raise Wrong("state", "there is no `haproxy` on this machine")
+        raise WrongError("state", "there is no `haproxy` on this machine")
     return found
 
 
@@ -44,7 +44,7 @@ def configure(folder: Folder, proxy: Proxy, config: str) -> bool:
     if before is not None:
         folder.write(FILE, before)
         _reload(proxy, None)
-    raise Wrong("config", "HAProxy did not take the configuration over; the one before is in force again")
+    raise WrongError("config", "HAProxy did not take the configuration over; the one before is in force again")
 
 
 def _check(folder: Folder, proxy: Proxy, text: str) -> None:
@@ -56,29 +56,31 @@ def _check(folder: Folder, proxy: Proxy, text: str) -> None:
             cwd=folder.root, env=environment(proxy.run), capture_output=True, timeout=10, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Wrong("state", f"HAProxy cannot check the configuration: {error}") from error
+        raise WrongError("state", f"HAProxy cannot check the configuration: {error}") from error
     finally:
         os.unlink(folder.path(name))
     if done.returncode != 0:
         lines = done.stderr.decode(errors="replace").replace(f"{name}:", "line ").splitlines()
-        raise Wrong("config", "HAProxy refuses the configuration", tuple(line for line in lines if "[ALERT]" in line))
+        raise WrongError(
+            "config", "HAProxy refuses the configuration", tuple(line for line in lines if "[ALERT]" in line)
+        )
 
 
 def environment(run: str) -> dict[str, str]:
-    """What HAProxy sees: the configuration names its sockets by `RUN`."""
-    return {"PATH": os.environ.get("PATH", os.defpath), "RUN": run}
+    """What HAProxy sees: the configuration names its sockets by `RUN`; `RUN_ID` tells its own runs apart."""
+    path = os.environ.get("PATH", os.defpath)
+    return {"PATH": path, "RUN": run, "RUN_ID": f"{time.clock_gettime_ns(time.CLOCK_BOOTTIME):x}"}
 
 
 def _in_force(proxy: Proxy) -> str | None:
     try:
-        said = proxy.tell("get var proc.config")[0]
+        return value_of(proxy.tell("get var proc.config")[0])
     except SilentError:
         return None
-    return said.partition("value=<")[2].rstrip(">") or None
 
 
 def _reload(proxy: Proxy, mark: str | None) -> bool:
-    """Replace the worker; whether the new one answers with `mark`. A proxy that does not run reads it when it starts."""
+    """Replace the worker; whether the new one answers with `mark`. One that does not run reads it when it starts."""
     try:
         proxy.tell_master("reload")
     except SilentError:

@@ -6,7 +6,7 @@ import os
 import re
 
 from mlops_keeper.alarm import Within
-from mlops_keeper.wrong import OverdueError, Wrong
+from mlops_keeper.wrong import OverdueError, WrongError
 
 LOCK_SECONDS = 5.0
 """How long a write may wait for others; each takes milliseconds, a reload of the proxy longer."""
@@ -15,14 +15,16 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._/-]{0,199}")
 
 
 def checked_name(name: str) -> str:
-    """`name` as a file's name, `/` written as `%`; raise `Wrong` for one that no key and no journal may have."""
+    """`name` as a file's name, `/` written as `%`; raise `WrongError` for one that no key and no journal may have."""
     if not _NAME.fullmatch(name) or ".." in name:
-        raise Wrong("input", f"`{name[:80]}` is not a name: expected [a-z0-9][a-z0-9._/-]*, at most 200, without `..`")
+        raise WrongError(
+            "input", f"`{name[:80]}` is not a name: expected [a-z0-9][a-z0-9._/-]*, at most 200, without `..`"
+        )
     return name.replace("/", "%")
 
 
 class Folder:
-    """Files below one root. Every failure of the system is `Wrong("state")` with its reason."""
+    """Files below one root. Every failure of the system is `WrongError("state")` with its reason."""
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -52,7 +54,7 @@ class Folder:
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise Wrong("state", f"`{name}` in the state folder is damaged")
+            raise WrongError("state", f"`{name}` in the state folder is damaged")
         return found
 
     def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
@@ -90,7 +92,7 @@ class Folder:
             raise _failed(f"`{folder}` cannot be read", error) from error
 
     def __enter__(self) -> None:
-        """Take the lock; `Wrong` when others do not let go in time."""
+        """Take the lock; `WrongError` when others do not let go in time."""
         try:
             if self._lock < 0:
                 self._lock = os.open(self.path("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -98,7 +100,7 @@ class Folder:
                 fcntl.flock(self._lock, fcntl.LOCK_EX)
         except OverdueError as late:
             fcntl.flock(self._lock, fcntl.LOCK_UN)  # it may have come with the alarm
-            raise Wrong("state", f"another keeper has held the state folder for {LOCK_SECONDS:g} s") from late
+            raise WrongError("state", f"another keeper has held the state folder for {LOCK_SECONDS:g} s") from late
         except OSError as error:
             raise _failed("the state folder cannot be locked", error) from error
 
@@ -106,8 +108,8 @@ class Folder:
         fcntl.flock(self._lock, fcntl.LOCK_UN)
 
 
-def _failed(what: str, error: OSError) -> Wrong:
-    return Wrong("state", f"{what}: {(error.strerror or str(error)).lower()}")
+def _failed(what: str, error: OSError) -> WrongError:
+    return WrongError("state", f"{what}: {(error.strerror or str(error)).lower()}")
 
 
 def _forget(path: str) -> None:

@@ -10,7 +10,7 @@ from types import FrameType
 from mlops_keeper import configuration, routes
 from mlops_keeper.folder import Folder
 from mlops_keeper.proxy import MASTER
-from mlops_keeper.wrong import Wrong
+from mlops_keeper.wrong import WrongError
 
 GRACE = 30
 """Seconds that requests may take after the signal to end."""
@@ -27,7 +27,7 @@ def init(state: str, run: str) -> int:
     try:
         folder = prepare(state, run)
         program = configuration.haproxy()
-    except Wrong as wrong:
+    except WrongError as wrong:
         return _say(wrong.message, 2)
     except OSError as error:
         return _say(f"`{error.filename}`: {(error.strerror or str(error)).lower()}", 2)
@@ -42,11 +42,11 @@ def init(state: str, run: str) -> int:
 def prepare(state: str, run: str) -> Folder:
     """Make what is missing in both folders, and the map say what is committed."""
     if len(os.fsencode(run)) > PATH_LIMIT:
-        raise Wrong("state", f"`{run}` is too long for a folder of sockets: at most {PATH_LIMIT} bytes")
+        raise WrongError("state", f"`{run}` is too long for a folder of sockets: at most {PATH_LIMIT} bytes")
     for place in (os.path.join(state, "keys"), os.path.join(state, "journals"), run):
         os.makedirs(place, exist_ok=True)
     if not os.access(run, os.W_OK):
-        raise Wrong("state", f"`{run}` cannot be written by user {os.getuid()}")
+        raise WrongError("state", f"`{run}` cannot be written by user {os.getuid()}")
     folder = Folder(os.path.abspath(state))
     with folder:
         if folder.read(configuration.FILE) is None:
@@ -60,7 +60,7 @@ def prepare(state: str, run: str) -> Folder:
 def _given() -> str:
     config = os.environ.get("ROUTER_CONFIG")
     if not config:
-        raise Wrong("state", "there is no configuration: set `ROUTER_CONFIG`")
+        raise WrongError("state", "there is no configuration: set `ROUTER_CONFIG`")
     return configuration.stamped(config)[0]
 
 

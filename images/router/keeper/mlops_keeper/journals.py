@@ -1,10 +1,10 @@
-"""Journals: lines that are only ever appended. `CRC32 LENGTH TEXT`: a line is whole, or it can be told that it is not."""
+"""Journals: lines that are only ever appended, each as `CRC32 LENGTH TEXT`: whether it is whole can be told."""
 
 import os
 import zlib
 
 from mlops_keeper.folder import Folder, checked_name
-from mlops_keeper.wrong import Refusal, Wrong
+from mlops_keeper.wrong import RefusedError, WrongError
 
 _SUFFIX = ".jsonl"
 
@@ -27,13 +27,13 @@ def append(folder: Folder, journal: str, line: str, position: int) -> int:
     Whatever keeps it from being written whole, the journal is left as it was.
     """
     if "\n" in line:
-        raise Wrong("input", "a line of a journal holds no line break")
+        raise WrongError("input", "a line of a journal holds no line break")
     file = _file(folder, journal)
     lines, end, damaged = _parse(b"" if file is None else folder.read(file) or b"")
     if damaged:
-        raise Wrong("state", f"the journal `{journal}` is damaged after line {len(lines)}")
+        raise WrongError("state", f"the journal `{journal}` is damaged after line {len(lines)}")
     if len(lines) != position:
-        raise Refusal(f"the journal `{journal}` has {len(lines)} lines, not {position}")
+        raise RefusedError(f"the journal `{journal}` has {len(lines)} lines, not {position}")
     _write(folder, file or _new(folder, journal), end, _frame(line), fresh=file is None)
     return position + 1
 
@@ -48,7 +48,7 @@ def _write(folder: Folder, file: str, end: int, frame: bytes, *, fresh: bool) ->
         if fresh:
             folder.flush_names(folder.path("journals"))
     except OSError as error:
-        raise Wrong("state", f"`{file}` cannot be written: {(error.strerror or str(error)).lower()}") from error
+        raise WrongError("state", f"`{file}` cannot be written: {(error.strerror or str(error)).lower()}") from error
 
 
 def _extend(descriptor: int, end: int, frame: bytes) -> None:

@@ -4,7 +4,7 @@ import json
 import time
 
 from mlops_keeper.folder import Folder, checked_name
-from mlops_keeper.wrong import Refusal, Wrong
+from mlops_keeper.wrong import RefusedError, WrongError
 
 LEASE = "lease"
 UNFENCED = (LEASE, "freeze")
@@ -33,7 +33,7 @@ def put(folder: Folder, key: str, value: object, index: int, token: int) -> int:
     entry = _entry(folder, key)
     present = 0 if entry is None else entry["index"]
     if present != index:
-        raise Refusal(f"`{key}` has index {present}, not {index}")
+        raise RefusedError(f"`{key}` has index {present}, not {index}")
     if key == LEASE:
         _check_lease(value, None if entry is None else entry["value"])
     fresh = {"value": value, "index": index + 1, "boot": _boot(), "since": _elapsed(), "wall": time.time()}
@@ -46,11 +46,11 @@ def require_lease(folder: Folder, token: int) -> None:
     entry = _entry(folder, LEASE)
     lease = None if entry is None else entry["value"]
     if entry is None or lease is None or lease["holder"] is None:
-        raise Refusal("nobody holds the lease", fenced=True)
+        raise RefusedError("nobody holds the lease", fenced=True)
     if lease["token"] != token:
-        raise Refusal(f"the lease has the token {lease['token']}, not {token}", fenced=True)
+        raise RefusedError(f"the lease has the token {lease['token']}, not {token}", fenced=True)
     if _age(entry) > lease["ttl"]:
-        raise Refusal(f"the lease of {lease['holder']} has expired", fenced=True)
+        raise RefusedError(f"the lease of {lease['holder']} has expired", fenced=True)
 
 
 def _entry(folder: Folder, key: str) -> dict | None:
@@ -61,7 +61,7 @@ def _entry(folder: Folder, key: str) -> dict | None:
     shapes = {"index": int, "boot": str, "since": int | float, "wall": int | float}
     whole = "value" in entry and all(isinstance(entry.get(part), kind) for part, kind in shapes.items())
     if not whole or (key == LEASE and not _is_lease(entry["value"])):
-        raise Wrong("state", f"`{name}` in the state folder is damaged")
+        raise WrongError("state", f"`{name}` in the state folder is damaged")
     return entry
 
 
@@ -76,9 +76,9 @@ def _is_lease(value: object) -> bool:
 
 def _check_lease(value: object, before: dict | None) -> None:
     if value is None or not _is_lease(value):
-        raise Wrong("input", "a lease is an object with token (int), holder (text or null) and ttl (seconds)")
+        raise WrongError("input", "a lease is an object with token (int), holder (text or null) and ttl (seconds)")
     if before is not None and value["token"] < before["token"]:
-        raise Refusal(f"the token of the lease is {before['token']} and never goes back")
+        raise RefusedError(f"the token of the lease is {before['token']} and never goes back")
 
 
 def _age(entry: dict) -> float:

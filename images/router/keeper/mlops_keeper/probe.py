@@ -7,7 +7,7 @@ import socket
 
 from mlops_keeper.alarm import Within
 from mlops_keeper.proxy import ENTRY, PRIVATE
-from mlops_keeper.wrong import OverdueError, Wrong
+from mlops_keeper.wrong import OverdueError, WrongError
 
 LIMIT = 16 << 20
 """Bytes of an answer that are read."""
@@ -24,7 +24,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 def ask(run: str, slot: str | None, path: str, body: object, timeout: float) -> dict:
-    """Status and JSON of the answer; `Wrong("silent")` when none comes in `timeout` seconds."""
+    """Status and JSON of the answer; `WrongError("silent")` when none comes in `timeout` seconds."""
     connection = _Connection(os.path.join(run, ENTRY if slot is None else PRIVATE))
     headers = {"Connection": "close"} | ({} if slot is None else {"X-Slot": slot})
     method, data = "GET", None
@@ -37,11 +37,11 @@ def ask(run: str, slot: str | None, path: str, body: object, timeout: float) -> 
             answer = connection.getresponse()
             return {"status": answer.status, "body": _json(answer.read(LIMIT))}
     except OverdueError as late:
-        raise Wrong("silent", f"no answer within {timeout:g} s") from late
+        raise WrongError("silent", f"no answer within {timeout:g} s") from late
     except http.client.InvalidURL as error:
-        raise Wrong("input", f"`{path[:80]}` is no path of a request") from error
+        raise WrongError("input", f"`{path[:80]}` is no path of a request") from error
     except (OSError, http.client.HTTPException) as error:
-        raise Wrong("silent", f"no answer: {str(error) or type(error).__name__}") from error
+        raise WrongError("silent", f"no answer: {str(error) or type(error).__name__}") from error
     finally:
         connection.close()
 

@@ -63,6 +63,11 @@ class Proxy:
         return b"".join(parts).decode(errors="replace")
 
 
+def value_of(output: str) -> str:
+    """The value in the output of `get var`; empty when there is none."""
+    return output.partition("value=<")[2].rstrip(">")
+
+
 def map_number(output: str) -> int | None:
     """The value of the one key in the output of `show map`."""
     for line in output.splitlines():

@@ -3,7 +3,7 @@
 import json
 
 from mlops_keeper.folder import Folder
-from mlops_keeper.wrong import Wrong
+from mlops_keeper.wrong import WrongError
 
 FILE = "route.json"
 MAP = "route.map"
@@ -18,10 +18,10 @@ def read(folder: Folder) -> dict:
     """Share, closed, generation and token as committed."""
     found = folder.read_object(FILE)
     if found is None:
-        raise Wrong("state", f"there is no `{FILE}`: the router has not been started on this state folder")
+        raise WrongError("state", f"there is no `{FILE}`: the router has not been started on this state folder")
     numbers = all(type(found.get(name)) is int for name in ("share_b", "generation", "token"))
     if not numbers or type(found.get("closed")) is not bool or not 0 <= found["share_b"] <= WHOLE:
-        raise Wrong("state", f"`{FILE}` in the state folder is damaged")
+        raise WrongError("state", f"`{FILE}` in the state folder is damaged")
     return found
 
 

@@ -10,7 +10,7 @@ from mlops_keeper import journals, keys, routes
 from mlops_keeper.folder import Folder
 from mlops_keeper.proxy import Proxy
 from mlops_keeper.view import view
-from mlops_keeper.wrong import Refusal, Wrong
+from mlops_keeper.wrong import RefusedError, WrongError
 
 VERSION = 1
 LIMIT = 8 << 20
@@ -35,6 +35,7 @@ class Keeper:
                 self._apply(routes.read(self.folder))
 
     def observed(self, _request: dict) -> dict:
+        """The committed route, and what the proxy sees and counts."""
         with self.folder:
             committed = routes.read(self.folder)
             seen = view(self.proxy)
@@ -42,42 +43,48 @@ class Keeper:
         return {"route": route, "generation": committed["generation"], "token": committed["token"], **seen}
 
     def commit(self, request: dict) -> dict:
+        """Write the route, and tell the proxy."""
         route, generation = _field(request, "route", dict), _field(request, "generation", int)
         share, closed = _field(route, "share_b", int), _field(route, "closed", bool)
         if not 0 <= share <= routes.WHOLE:
-            raise Wrong("input", f"`share_b` is 0 to {routes.WHOLE}")
+            raise WrongError("input", f"`share_b` is 0 to {routes.WHOLE}")
         token = _field(request, "token", int)
         with self.folder:
             keys.require_lease(self.folder, token)
             present = routes.read(self.folder)["generation"]
             if present != generation:
-                raise Refusal(f"the route has generation {present}, not {generation}")
+                raise RefusedError(f"the route has generation {present}, not {generation}")
             fresh = {"share_b": share, "closed": closed, "generation": generation + 1, "token": token}
             routes.write(self.folder, fresh)
             self._apply(fresh)
         return {"generation": generation + 1}
 
     def ask(self, request: dict) -> dict:
+        """One request through the proxy."""
         from mlops_keeper.probe import ask  # noqa: PLC0415 - its libraries cost as much as all the rest
 
         slot = request.get("slot")
         if slot not in {"a", "b", None}:
-            raise Wrong("input", "`slot` is a, b or null")
+            raise WrongError("input", "`slot` is a, b or null")
         timeout = float(_field(request, "timeout", int | float))
         return ask(self.proxy.run, slot, _field(request, "path", str), request.get("body"), timeout)
 
     def get(self, request: dict) -> dict:
+        """One value."""
         return keys.get(self.folder, _field(request, "key", str))
 
     def keys(self, request: dict) -> dict:
+        """Names of keys."""
         return {"names": keys.names(self.folder, _field(request, "prefix", str))}
 
     def put(self, request: dict) -> dict:
+        """Write one value."""
         key, index, token = _field(request, "key", str), _field(request, "index", int), _field(request, "token", int)
         with self.folder:
             return {"index": keys.put(self.folder, key, request.get("value"), index, token)}
 
     def append(self, request: dict) -> dict:
+        """Append one line to a journal."""
         journal, line = _field(request, "journal", str), _field(request, "line", str)
         position, token = _field(request, "position", int), _field(request, "token", int)
         with self.folder:
@@ -85,13 +92,16 @@ class Keeper:
             return {"index": journals.append(self.folder, journal, line, position)}
 
     def journals(self, _request: dict) -> dict:
+        """Names of journals."""
         return {"names": journals.names(self.folder)}
 
     def read(self, request: dict) -> dict:
+        """The lines of a journal."""
         lines, damaged = journals.read(self.folder, _field(request, "journal", str))
         return {"lines": lines, "damaged": damaged}
 
     def configure(self, request: dict) -> dict:
+        """Put a configuration in force."""
         from mlops_keeper.configuration import configure  # noqa: PLC0415 - as for `ask`
 
         with self.folder:
@@ -132,9 +142,9 @@ def answer(keeper: Keeper, line: bytes) -> dict:
         op = _checked_op(request)
         keeper.heal()
         return {"id": request_id, "ok": getattr(keeper, op)(request)}
-    except Refusal as refusal:
+    except RefusedError as refusal:
         return {"id": request_id, "refused": {"reason": refusal.reason, "fenced": refusal.fenced}}
-    except Wrong as wrong:
+    except WrongError as wrong:
         error = {"kind": wrong.kind, "message": wrong.message, "lines": wrong.lines}
     except Exception as failure:  # noqa: BLE001 - a fault of ours is an answer too
         error = {"kind": "state", "message": f"{type(failure).__name__}: {failure}", "lines": ()}
@@ -143,10 +153,10 @@ def answer(keeper: Keeper, line: bytes) -> dict:
 
 def _checked_op(request: dict) -> str:
     if request.get("keeper") != VERSION:
-        raise Wrong("version", f"this router's keeper speaks version {VERSION} of its protocol")
+        raise WrongError("version", f"this router's keeper speaks version {VERSION} of its protocol")
     op = request.get("op")
     if op not in OPS:
-        raise Wrong("input", f"there is no request `{str(op)[:80]}`")
+        raise WrongError("input", f"there is no request `{str(op)[:80]}`")
     return op
 
 
@@ -154,16 +164,16 @@ def _parsed(line: bytes) -> dict:
     try:
         request = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise Wrong("input", "a request is one line of JSON") from error
+        raise WrongError("input", "a request is one line of JSON") from error
     if not isinstance(request, dict):
-        raise Wrong("input", "a request is a JSON object")
+        raise WrongError("input", "a request is a JSON object")
     return request
 
 
 def _field(request: dict, name: str, kind: type) -> object:
     value = request.get(name)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise Wrong("input", f"`{name}` is missing or of another type")
+        raise WrongError("input", f"`{name}` is missing or of another type")
     return value
 
 

@@ -18,7 +18,7 @@ _SILENT = {
 def view(proxy: Proxy) -> dict:
     """The route in force, both lanes, the entry, and which run of the proxy counts."""
     try:
-        info, shown, stat = proxy.tell("show info", f"show map {routes.MAP}", "show stat")
+        info, shown, stat, env = proxy.tell("show info", f"show map {routes.MAP}", "show stat", "show env RUN_ID")
         left = _left_behind(proxy)
     except SilentError:
         return _SILENT
@@ -28,14 +28,14 @@ def view(proxy: Proxy) -> dict:
         "a": _lane(rows, "a", left),
         "b": _lane(rows, "b", left),
         "entry": _entry(rows),
-        "started": started(info),
+        "started": _started(info, env),
     }
 
 
-def started(info: str) -> str:
-    """A name for this run of the worker, from `show info`."""
-    facts = dict(line.split(": ", 1) for line in info.splitlines() if ": " in line)
-    return f"{facts.get('Start_time_sec', '')}-{facts.get('Pid', '')}"
+def _started(info: str, env: str) -> str:
+    """A name for this worker: the start of the router and the number of the process."""
+    pid = next((line for line in info.splitlines() if line.startswith("Pid: ")), "")
+    return f"{env.partition('=')[2]}-{pid.partition(' ')[2]}"
 
 
 def read_stat(text: str) -> Rows:
@@ -68,7 +68,9 @@ def _lane(rows: Rows, slot: str, left: list[Rows]) -> dict:
         # `UP 1/10` is how HAProxy calls a server that it has not checked yet: that is no verdict.
         "up": status == "UP",
         "verdict": f"{status} ({check}{known})" if check else status,
-        "sessions": sum(_number(all_, name, "scur") for all_ in (rows, *left) for name in (lane, (f"private_{slot}", lane[1]))),
+        "sessions": sum(
+            _number(all_, name, "scur") for all_ in (rows, *left) for name in (lane, (f"private_{slot}", lane[1]))
+        ),
         "counters": {
             "requests": _number(rows, lane, "req_tot"),
             "failed": _number(rows, lane, "hrsp_5xx") + _number(rows, lane, "srv_abrt"),

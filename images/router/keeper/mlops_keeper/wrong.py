@@ -1,7 +1,7 @@
 """What a request can end with besides its answer."""
 
 
-class Wrong(Exception):
+class WrongError(Exception):
     """The request cannot be done; `kind` is `input`, `state`, `config` or `silent`. Nothing was changed."""
 
     def __init__(self, kind: str, message: str, lines: tuple[str, ...] = ()) -> None:
@@ -11,7 +11,7 @@ class Wrong(Exception):
         self.lines = lines
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """Not done, because of what somebody else did, or (`fenced`) for want of a live lease."""
 
     def __init__(self, reason: str, *, fenced: bool = False) -> None:
