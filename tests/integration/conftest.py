@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration import releasing
+
 ROOT = Path(__file__).parents[2]
 BASES = ("mlops-base:bookworm", "python:3.11-slim-bookworm")
 
@@ -13,9 +15,41 @@ BASES = ("mlops-base:bookworm", "python:3.11-slim-bookworm")
 @pytest.fixture(scope="session")
 def server_base():
     """A base image that is in the engine: one that is there, else pulled, else made on this machine."""
-    ways = [["docker", "image", "inspect", base] for base in BASES]
-    ways += [["docker", "pull", BASES[1]], [str(ROOT / "images" / "base" / "build.sh")]]
-    assert any(subprocess.run(way, capture_output=True, check=False).returncode == 0 for way in ways)
+    look = [["docker", "image", "inspect", base] for base in BASES]
+    make = [["docker", "pull", BASES[1]], [str(ROOT / "images" / "base" / "build.sh")]]
+    ways = zip((*look, *make), (*BASES, BASES[1], BASES[0]), strict=True)
+    tried = (base for way, base in ways if subprocess.run(way, capture_output=True, check=False).returncode == 0)
+    found = next(tried, None)
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="session")
+def tiny_image(server_base):
+    """The small v2 server, whose every fault can be asked for."""
+    releasing.build_tiny(server_base)
+
+
+@pytest.fixture
+def make_service(tiny_image, tmp_path):
+    """Services of a test's own; nothing is left of them, and what every command did is what a release may do."""
+    made = []
+
+    def make(**facts):
+        folder = tmp_path / f"service-{len(made)}"
+        folder.mkdir()
+        made.append(releasing.Service(folder=folder, **facts))
+        return made[-1]
+
+    yield make
+    for service in made:
+        service.end()
+
+
+@pytest.fixture
+def service(make_service):
+    """One of them."""
+    return make_service()
 
 
 @pytest.fixture(scope="session")

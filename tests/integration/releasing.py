@@ -1,0 +1,230 @@
+"""A service of a test's own in the engine, changed through the command line alone, and the load on it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+ROOT = Path(__file__).parents[2]
+TINY = "mlops-tiny-v2"
+ROW = [1.0, 2.0, 3.0]
+BODY = {"inputs": [{"name": "input-0", "shape": [1, 3], "datatype": "FP64", "data": ROW}]}
+LABEL = "io.mlops-deploy.service"
+
+Done = subprocess.CompletedProcess[str]
+Json = dict[str, Any]
+
+
+def run(*command: str, **more: Any) -> Done:
+    """A program to its end, its output as text."""
+    return subprocess.run(command, capture_output=True, text=True, check=False, **more)
+
+
+def docker(*arguments: str, check: bool = True, **more: Any) -> str:
+    """What the docker program says."""
+    done = run("docker", *arguments, **more)
+    assert done.returncode == 0 or not check, done.stderr
+    return done.stdout.strip()
+
+
+def free_port() -> int:
+    """A port that nothing listens on now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def build_tiny(base: str) -> None:
+    """The small v2 server as an image."""
+    file = ROOT / "tests" / "fakes" / "tiny_v2" / "Dockerfile"
+    docker("build", "--quiet", "--tag", TINY, "--build-arg", f"BASE={base}", "--file", str(file), str(ROOT))
+
+
+def until(true: Callable[[], object], seconds: float, what: str) -> float:
+    """Wait until `true`, and say how long it took."""
+    started = time.monotonic()
+    while not true():
+        assert time.monotonic() - started < seconds, f"after {seconds:g} s still not: {what}"
+        time.sleep(0.02)
+    return time.monotonic() - started
+
+
+@dataclass
+class Load:
+    """Requests at a steady rate from a process of its own; `end` counts them."""
+
+    process: subprocess.Popen[str]
+
+    def end(self) -> Json:
+        """Stop sending, and the count of what came of everything sent."""
+        self.process.send_signal(signal.SIGTERM)
+        out, _ = self.process.communicate(timeout=90)
+        count: Json = json.loads(out)
+        return count
+
+
+@dataclass
+class Service:
+    """One service: its folder with `mlops.yml`, its port, and the versions that were built for it."""
+
+    folder: Path
+    target: str = "docker"
+    name: str = field(default_factory=lambda: f"rt-{uuid4().hex[:6]}")
+    port: int = field(default_factory=free_port)
+    environment: dict[str, str] = field(default_factory=dict)
+    config: Json = field(default_factory=dict)
+    loads: list[Load] = field(default_factory=list)
+    commands: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.traces.mkdir(parents=True)
+        self.config = {
+            "service": self.name,
+            "target": self.target,
+            "port": self.port,
+            "model": {"path": "model", "name": self.name},
+            "server": {"image": TINY},
+            "ready": {"golden": "golden.jsonl", "deadline": "60s"},
+            "release": {"bake": "0s", "drain": "5s"},
+        }
+        self.configure()
+        self.use(0)
+
+    @property
+    def traces(self) -> Path:
+        """Where every command leaves the trace of what it did."""
+        return self.folder / "traces"
+
+    @property
+    def url(self) -> str:
+        """Where clients send requests."""
+        return f"http://127.0.0.1:{self.port}/v2/models/{self.name}/infer"
+
+    def configure(self, **sections: Any) -> None:
+        """Write `mlops.yml` with some sections changed; None leaves one out."""
+        merged = self.config | sections
+        self.config = {key: value for key, value in merged.items() if value is not None}
+        (self.folder / "mlops.yml").write_text(json.dumps(self.config))
+
+    def use(self, bias: int, golden: float | None = None) -> None:
+        """Make the model on disk one that adds `bias`; the golden request expects that, or `golden`."""
+        (self.folder / "model").mkdir(exist_ok=True)
+        (self.folder / "model" / "model.json").write_text(json.dumps({"weights": [1, 1, 1], "bias": bias}))
+        answer = {"name": "predict", "shape": [1], "datatype": "FP64", "data": [sum(ROW) + bias]}
+        expect = answer if golden is None else answer | {"data": [golden]}
+        (self.folder / "golden.jsonl").write_text(json.dumps({"request": BODY, "expect": [expect]}) + "\n")
+        (self.folder / "body.json").write_text(json.dumps(BODY))
+
+    def build(self, bias: int, *arguments: str) -> str:
+        """A carrier in the store of a model that adds `bias`: the first 12 digits of its content id."""
+        self.use(bias)
+        done = self.run("build-model", "--store", ".mlops/store", "--output", "json", *arguments)
+        version: str = json.loads(done.stdout)["content_id"][:12]
+        return version
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of a verb."""
+        return [sys.executable, "-m", "mlops_deploy", *arguments]
+
+    def environ(self, verb: str) -> dict[str, str]:
+        """The environment of a command; its trace goes to a file of its own."""
+        trace = self.traces / f"{time.time_ns()}-{verb}.jsonl"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("MLOPS_")}
+        return kept | {"PYTHONPATH": str(ROOT), "MLOPS_DEPLOY_TRACE": str(trace)} | self.environment
+
+    def run(self, *arguments: str, code: int = 0) -> Done:
+        """A command to its end, which must be `code`."""
+        done = run(*self.command(*arguments), cwd=self.folder, env=self.environ(arguments[0]), timeout=300)
+        assert done.returncode == code, (
+            f"{arguments} ended with {done.returncode}, not {code}:\n{done.stdout}\n{done.stderr}"
+        )
+        assert "Traceback" not in done.stderr
+        return done
+
+    def json(self, *arguments: str, code: int = 0) -> Json:
+        """What a command prints as JSON."""
+        found: Json = json.loads(self.run(*arguments, "--output", "json", code=code).stdout)
+        return found
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """A command that runs beside the test."""
+        command = subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environ(arguments[0]),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.commands.append(command)
+        return command
+
+    def status(self) -> Json:
+        """What `status` says."""
+        return self.json("status")
+
+    def load(self, rate: float = 220, new: float = 60) -> Load:
+        """Begin to send requests."""
+        script, body = str(ROOT / "benchmarks" / "load.py"), str(self.folder / "body.json")
+        command = [sys.executable, script, self.url, body, "--rate", str(rate), "--new", str(new), "--seconds", "900"]
+        load = Load(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        self.loads.append(load)
+        return load
+
+    def ask(self) -> tuple[int, Json]:
+        """One request as a client sends it: status and answer."""
+        request = urllib.request.Request(self.url, json.dumps(BODY).encode(), {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code, dict(refused.headers)
+
+    def serves(self) -> str | int:
+        """The version that answers clients now, or the status of the refusal."""
+        status, answer = self.ask()
+        return answer["model_version"] if status == 200 else status
+
+    def container(self, task: str, slot: str | None = None) -> str:
+        """The name of a container of this service."""
+        return f"{self.name}-{slot or 'router'}-{task}-1"
+
+    def end(self) -> None:
+        """Remove everything of this service, also what a failed test left."""
+        for load in self.loads:
+            if load.process.poll() is None:
+                load.process.kill()
+                load.process.communicate()
+        for command in self.commands:
+            if command.poll() is None:
+                command.kill()
+            command.communicate()
+        remove(self.name)
+
+
+def remove(name: str) -> None:
+    """Everything of one service in the engine."""
+    for kind, forget in (("container", ("rm", "--force", "--volumes")), ("volume", ("rm",)), ("network", ("rm",))):
+        if found := listed(kind, name):
+            docker(kind, *forget, *found, check=False)
+    if images := docker("images", "--quiet", name).split():
+        docker("rmi", "--force", *sorted(set(images)), check=False)
+
+
+def listed(kind: str, name: str) -> Sequence[str]:
+    """The names of a service's containers, volumes or networks."""
+    everything = ("--all",) if kind == "container" else ()
+    form = "{{.Names}}" if kind == "container" else "{{.Name}}"
+    return docker(kind, "ls", *everything, "--format", form, "--filter", f"label={LABEL}={name}").split()
