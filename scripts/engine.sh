@@ -3,7 +3,7 @@
 #
 #   engine.sh                 the engine, the client, and its compose and buildx plugins
 #   engine.sh --build-tools   also what images are built from without a registry: debootstrap, a static busybox
-#   engine.sh --test-tools    also what only the tests need: skopeo, strace
+#   engine.sh --test-tools    also what only the tests need: skopeo, strace, haproxy, wrk
 #   engine.sh --stop          ends this machine's engine: for callers who know that they had it started
 #
 # The story goes to stderr, one line naming the engine to stdout. Exit codes: 0 the engine answers and every tool
@@ -41,7 +41,9 @@ missing_tools() {
   esac
   case $1 in --test-tools)
     has_command skopeo || echo skopeo
-    has_command strace || echo strace ;;
+    has_command strace || echo strace
+    has_command haproxy || echo haproxy
+    has_command wrk || echo wrk ;;
   esac
 }
 

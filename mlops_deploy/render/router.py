@@ -63,7 +63,7 @@ def render_router(settings: RouterSettings) -> str:
         service=settings.service,
         listen=settings.listen,
         slots=[{"name": "a", "address": settings.a}, {"name": "b", "address": settings.b}],
-        found=" resolvers engine init-addr none" if settings.by_name else "",
+        found=" resolvers engine resolve-prefer ipv4 init-addr none" if settings.by_name else "",
         by_name=settings.by_name,
         check_path=settings.check_path,
         check_status=settings.check_status,

@@ -11,6 +11,7 @@ from mlops_keeper.proxy import Proxy, SilentError, value_of
 from mlops_keeper.wrong import WrongError
 
 FILE = "haproxy.cfg"
+GIVEN = "haproxy.given"
 TAKEOVER = 4.0
 """Seconds in which a new worker must answer."""
 
@@ -31,13 +32,30 @@ def stamped(config: str) -> tuple[str, str]:
     return f"{config.rstrip()}\n\nglobal\n    set-var proc.config str({mark})\n", mark
 
 
+def adopt(folder: Folder, run: str, given: str | None) -> None:
+    """Before the start, under the lock: the configuration that was given, unless it was so at an earlier start.
+
+    What `configure` has put in force since then outlives restarts that bring the old one again.
+    """
+    if not given:
+        if folder.read(FILE) is None:
+            raise WrongError("state", "there is no configuration: set `ROUTER_CONFIG`")
+        return
+    text, mark = stamped(given)
+    if folder.read(GIVEN) == mark.encode() and folder.read(FILE) is not None:
+        return
+    _check(folder, run, text)
+    folder.write(FILE, text.encode())
+    folder.write(GIVEN, mark.encode())
+
+
 def configure(folder: Folder, proxy: Proxy, config: str) -> bool:
     """Put `config` in force, under the lock that the caller has; False when it is already."""
     text, mark = stamped(config)
     before = folder.read(FILE)
     if before == text.encode() and _in_force(proxy) == mark:
         return False
-    _check(folder, proxy, text)
+    _check(folder, proxy.run, text)
     folder.write(FILE, text.encode())
     if _reload(proxy, mark):
         return True
@@ -47,13 +65,13 @@ def configure(folder: Folder, proxy: Proxy, config: str) -> bool:
     raise WrongError("config", "HAProxy did not take the configuration over; the one before is in force again")
 
 
-def _check(folder: Folder, proxy: Proxy, text: str) -> None:
+def _check(folder: Folder, run: str, text: str) -> None:
     name = f".{FILE}.checked"
     folder.write(name, text.encode(), durable=False)
     try:
         done = subprocess.run(
             (haproxy(), "-c", "-f", name),
-            cwd=folder.root, env=environment(proxy.run), capture_output=True, timeout=10, check=False,
+            cwd=folder.root, env=environment(run), capture_output=True, timeout=10, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         raise WrongError("state", f"HAProxy cannot check the configuration: {error}") from error

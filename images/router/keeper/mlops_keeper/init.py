@@ -28,7 +28,7 @@ def init(state: str, run: str) -> int:
         folder = prepare(state, run)
         program = configuration.haproxy()
     except WrongError as wrong:
-        return _say(wrong.message, 2)
+        return _say("\n".join((wrong.message, *wrong.lines)), 2)
     except OSError as error:
         return _say(f"`{error.filename}`: {(error.strerror or str(error)).lower()}", 2)
     alone = os.open(folder.path("router.lock"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -49,19 +49,11 @@ def prepare(state: str, run: str) -> Folder:
         raise WrongError("state", f"`{run}` cannot be written by user {os.getuid()}")
     folder = Folder(os.path.abspath(state))
     with folder:
-        if folder.read(configuration.FILE) is None:
-            folder.write(configuration.FILE, _given().encode())
         if folder.read(routes.FILE) is None:
             routes.write(folder, routes.NEW)
         routes.write_map(folder, routes.map_value(routes.read(folder)))
+        configuration.adopt(folder, os.path.abspath(run), os.environ.get("ROUTER_CONFIG"))
     return folder
-
-
-def _given() -> str:
-    config = os.environ.get("ROUTER_CONFIG")
-    if not config:
-        raise WrongError("state", "there is no configuration: set `ROUTER_CONFIG`")
-    return configuration.stamped(config)[0]
 
 
 def _start(program: str, folder: Folder, run: str) -> int:
@@ -97,7 +89,8 @@ def _attend(child: int) -> int:
     while True:
         pid, status = os.wait()
         if pid == child:
-            return os.waitstatus_to_exitcode(status) & 0xFF
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
 
 
 def _say(message: str, code: int) -> int:

@@ -38,7 +38,7 @@ def ask(run: str, slot: str | None, path: str, body: object, timeout: float) -> 
             return {"status": answer.status, "body": _json(answer.read(LIMIT))}
     except OverdueError as late:
         raise WrongError("silent", f"no answer within {timeout:g} s") from late
-    except http.client.InvalidURL as error:
+    except (http.client.InvalidURL, UnicodeError) as error:
         raise WrongError("input", f"`{path[:80]}` is no path of a request") from error
     except (OSError, http.client.HTTPException) as error:
         raise WrongError("silent", f"no answer: {str(error) or type(error).__name__}") from error
