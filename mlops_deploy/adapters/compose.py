@@ -12,6 +12,7 @@ from mlops_deploy.adapters.compose_program import Up, down_argv, router_error, u
 from mlops_deploy.adapters.docker_engine import Endpoint
 from mlops_deploy.adapters.docker_tasks import Container, Fault, Past, judge
 from mlops_deploy.adapters.docker_things import Things
+from mlops_deploy.adapters.keeper_exec import KeeperExec
 from mlops_deploy.errors import DeployError
 from mlops_deploy.ports import Keeper, Launcher, Runner, Running, Task
 from mlops_deploy.release.state import SLOTS, Artefact, Cause, Slot, SlotView
@@ -121,8 +122,8 @@ class ComposeTarget:
         if found is not None:
             self._start_router(found)
             return
-        new = self._things.volume(self._volume(None), None) is None
-        self._things.network()
+        new_volume = self._things.volume(self._volume(None), None) is None
+        new_network = not self._things.network()
         text = router_text(self._owner, self._port, self._router, config)
         done = self._runner.run(
             up_argv(self._project(None)),
@@ -133,8 +134,10 @@ class ComposeTarget:
         )
         if done.code != 0:
             self._things.clear(self._project(None), None, _GRACE)
-            if new:
+            if new_volume:
                 self._things.remove_volume(self._volume(None), None)
+            if new_network:
+                self._things.remove_network()
             raise router_error(done.err.splitlines(), self._port)
 
     def keeper(self) -> Keeper | None:
@@ -142,7 +145,7 @@ class ComposeTarget:
         found = self._task("router", None)
         if found is None or not found.up:
             return None
-        raise NotImplementedError
+        return KeeperExec(self._client.api, self._name("router", None))
 
     def remove(self, *, volumes: bool) -> None:
         """See `ports.Target`. What is not ours stays."""

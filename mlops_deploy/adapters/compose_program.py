@@ -79,4 +79,5 @@ def _compose(project: str) -> tuple[str, ...]:
 
 def _said(lines: Sequence[str]) -> str:
     """The last line that says something."""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it says nothing")
+    said = next((line.strip() for line in reversed(lines) if line.strip()), "it says nothing")
+    return said.removeprefix("Error response from daemon: ")

@@ -1,18 +1,15 @@
 """What the target `docker` runs comes from an engine: the server is looked for there, the carrier is brought there."""
 
 from dataclasses import dataclass
-from typing import cast
 
-from mlops_deploy.api.artefact import carrier_ref, make_artefact
+from mlops_deploy.api.docker_files import docker_artefact
 from mlops_deploy.api.loading import load_stored
 from mlops_deploy.api.render import choose_server
 from mlops_deploy.api.server_inputs import known_preset
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.ports import Engine, Story
 from mlops_deploy.release.state import Artefact
-from mlops_deploy.render.slots import slot_job
-from mlops_deploy.spec.deploy import DeploySpec, JsonValue
-from mlops_deploy.spec.rendered import JobImage
+from mlops_deploy.spec.deploy import DeploySpec
 from mlops_deploy.store.layout import LayoutStore, Stored
 
 
@@ -25,22 +22,17 @@ class DockerSupply:
     engine: Engine
 
     def artefact(self, carrier: Stored, server: str | None) -> Artefact:
-        """The model of `carrier` on the server image that is asked for, else configured, as the engine has it now.
-
-        The job names the image by its id, so that it stays this one whatever its name comes to mean.
-        """
+        """The model of `carrier` on the server image that is asked for, else configured, as the engine has it now."""
         preset = known_preset(self.spec.preset)
         image = choose_server(self.spec, preset, server)
         found = self.engine.image_id(image.ref)
         if found is None:
             hint = "`mlops-deploy build-server` makes it" if image.local else f"`docker pull {image.ref}` gets it"
             raise UnusableInputError(f"the server image `{image.ref}` is not in the engine", hint=hint)
-        job = slot_job(self.spec, carrier_ref(carrier), JobImage(ref=str(found), local=True), preset)
-        known = cast("dict[str, JsonValue]", job)
-        return make_artefact(self.spec, carrier, preset, server=image.ref, server_id=str(found), job=known)
+        return docker_artefact(self.spec, carrier, preset, image, str(found))
 
     def prepare(self, artefact: Artefact, story: Story) -> None:
-        """Load the carrier unless the engine has this very image; raise `UnusableInputError` when the server is gone."""
+        """Load the carrier unless the engine has it; raise `UnusableInputError` when the server is gone."""
         if self.engine.image_id(artefact.server_id) is None:
             raise UnusableInputError(
                 f"the server image `{artefact.server}` ({artefact.server_id[:19]}) is not in the engine any more",

@@ -3,6 +3,7 @@
 from pathlib import Path
 from shlex import quote
 
+from mlops_deploy.api.artefact import carrier_ref
 from mlops_deploy.api.freshness import freshness
 from mlops_deploy.api.server_inputs import check_inputs, configured, server_tag
 from mlops_deploy.errors import DeployError, UnusableInputError
@@ -10,7 +11,7 @@ from mlops_deploy.ports import Story
 from mlops_deploy.render.compose import render_compose
 from mlops_deploy.spec.deploy import DeploySpec, Target
 from mlops_deploy.spec.preset import Preset
-from mlops_deploy.spec.rendered import CarrierRef, JobImage, Rendered
+from mlops_deploy.spec.rendered import JobImage, Rendered
 from mlops_deploy.store.cache import DigestCache
 from mlops_deploy.store.files import write_named
 from mlops_deploy.store.layout import LayoutStore, Stored
@@ -62,12 +63,15 @@ def choose_server(spec: DeploySpec, preset: Preset, asked: str | None) -> JobIma
     return JobImage(ref=str(server_tag(build)), local=True)
 
 
-def render(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset, story: Story) -> Rendered:
-    """Render the service for Docker Compose, telling which model and which server it names."""
-    ref = CarrierRef(name=carrier.image, digest=carrier.digest, content_id=carrier.content_id)
-    rendered = render_compose(spec, ref, image, preset)
+def render(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset) -> Rendered:
+    """Render the service for Docker Compose, as one stand-alone file."""
+    return render_compose(spec, carrier_ref(carrier), image, preset)
+
+
+def tell_choice(spec: DeploySpec, carrier: Stored, image: JobImage, story: Story) -> None:
+    """Tell which model and which server a file names, and what a user may have left out."""
     built = f", built {carrier.time}" if carrier.time else ""
-    story.say(f"model {carrier.name}@{carrier.content_id.short}: carrier `{ref.image.ref}`{built}")
+    story.say(f"model {carrier.name}@{carrier.content_id.short}: carrier `{carrier_ref(carrier).image.ref}`{built}")
     story.say(f"server: `{image.ref}`")
     if spec.resources.memory is None:
         story.warn("no memory limit: the server may take all of the machine's memory; set `resources.memory`")
@@ -75,7 +79,6 @@ def render(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset, s
         story.warn("`user` says that the server runs as root")
     if not spec.ready.golden:
         story.say("golden requests: not checked; name a file of them at `ready.golden`")
-    return rendered
 
 
 def tell_changes(spec: DeploySpec, carrier: Stored, cache: DigestCache, story: Story) -> None:
@@ -105,3 +108,13 @@ def write(rendered: Rendered, path: Path) -> None:
         write_named(path, rendered.text.encode())
     except OSError as error:
         raise DeployError(f"`{path}` cannot be written: {(error.strerror or str(error)).lower()}") from error
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder for the files of a release; raise `UnusableInputError` when it cannot be one."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnusableInputError(
+            f"the folder `{path}` cannot be made: {(error.strerror or str(error)).lower()}"
+        ) from error

@@ -17,7 +17,18 @@ if TYPE_CHECKING:
     from mlops_deploy.spec.rendered import Rendered
 
 TARGETS: Final = (*get_args(Target), "compose")
+FILES: Final = ("a.yml", "b.yml", "router.yml")
+"""What a release uses: both slots and the router."""
+
 _STDOUT: Final = Path("-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Out:
+    """Where files go: `folder` when there are several."""
+
+    path: Path
+    folder: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +40,12 @@ class Choices:
     target: str | None
     model: str | None
     server: str | None
-    out: Path
+    out: Out
+
+
+def _out(_: click.Context, param: click.Parameter, value: str) -> Out:
+    path = options.SomePath().convert(value, param, None)
+    return Out(path=path, folder=value.endswith("/") or path.is_dir())
 
 
 @click.command("render")
@@ -56,16 +72,17 @@ class Choices:
 @click.option(
     "-o",
     "out",
-    type=options.SomePath(),
-    metavar="FILE|-",
+    callback=_out,
+    metavar="FILE|DIR|-",
     default="-",
     show_default=True,
-    help="Where the file goes; never over what was read.",
+    help="Where the file goes, or into a folder (`DIR/`) the files of a release; never over what was read.",
 )
 def render(**chosen: object) -> None:
     """Write the one file that docker compose up --wait runs.
 
-    It names the newest carrier of the model in .mlops/store and the server image. No engine is asked.
+    It names the newest carrier of the model in .mlops/store and the server image. No engine is asked. Into a folder
+    go the three files that a release uses: a.yml, b.yml and router.yml.
     """
     choices = Choices(**chosen)  # type: ignore[arg-type]  # click has checked the types
     with story() as telling:
@@ -73,28 +90,39 @@ def render(**chosen: object) -> None:
     _write(rendered, choices.out)
 
 
-def _render(choices: Choices, telling: Story) -> "Rendered":
+def _render(choices: Choices, telling: Story) -> "dict[Path, Rendered]":
     from mlops_deploy.api import render as api
+    from mlops_deploy.api.docker_files import render_files
     from mlops_deploy.api.server_inputs import known_preset
 
     project, spec = require_project(choices.file, choices.environment)
-    if choices.out != _STDOUT:
-        project.require_no_input(choices.out, "the job file")
+    out = choices.out
+    for place in [out.path / name for name in FILES] if out.folder else [out.path]:
+        if place != _STDOUT:
+            project.require_no_input(place, "the job file")
     api.choose_target(spec, choices.target)
     preset = known_preset(spec.preset)
     carrier = api.choose_carrier(spec, project.store(), choices.model)
     image = api.choose_server(spec, preset, choices.server)
-    rendered = api.render(spec, carrier, image, preset, telling)
+    if out.folder:
+        rendered = {out.path / name: file for name, file in render_files(spec, carrier, image, preset).items()}
+    else:
+        rendered = {out.path: api.render(spec, carrier, image, preset)}
+    api.tell_choice(spec, carrier, image, telling)
     if choices.model is None:
         api.tell_changes(spec, carrier, project.cache(), telling)
     return rendered
 
 
-def _write(rendered: "Rendered", out: Path) -> None:
-    if out == _STDOUT:
-        click.echo(rendered.text, nl=False)
+def _write(rendered: "dict[Path, Rendered]", out: Out) -> None:
+    if out.path == _STDOUT:
+        click.echo(rendered[out.path].text, nl=False)
         return
-    from mlops_deploy.api.render import write
+    from mlops_deploy.api.render import make_folder, write
 
-    write(rendered, out)
-    click.echo(f"next: docker compose -f {shlex.quote(str(out))} up --wait", err=True)
+    if out.folder:
+        make_folder(out.path)
+    for path, file in rendered.items():
+        write(file, path)
+    after = "mlops-deploy release" if out.folder else f"docker compose -f {shlex.quote(str(out.path))} up --wait"
+    click.echo(f"next: {after}", err=True)

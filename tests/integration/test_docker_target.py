@@ -6,10 +6,8 @@ import os
 import subprocess
 import time
 import uuid
-from contextlib import suppress
 from pathlib import Path
 
-import docker
 import pytest
 
 from mlops_deploy.adapters.compose import ComposeTarget
@@ -17,7 +15,7 @@ from mlops_deploy.adapters.docker_engine import DockerEngine
 from mlops_deploy.adapters.process import LocalRunner
 from mlops_deploy.api.prepare import DockerSupply
 from mlops_deploy.config.load import load_with_files
-from mlops_deploy.errors import UnreachableError, UnusableInputError
+from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.spec.owner import Owner
 from mlops_deploy.spec.rendered import JobImage
 from mlops_deploy.store.layout import LayoutStore
@@ -303,7 +301,7 @@ class TestCauses:
         place.target.ensure("a", place.artefact())  # there is no network
         view = place.wait("failed")
         assert view.cause.kind == "start"
-        assert f"network {place.service} declared as external, but could not be found" in view.cause.message
+        assert view.cause.message == f"compose does not start it: network {place.service} not found"
 
     def test_a_server_that_loads_for_long_is_no_failure(self, place):
         place.network()

@@ -53,8 +53,39 @@ def test_two_runs_give_the_same_bytes_and_the_next_command(project):
     assert (project / "a file.yml").read_text() == render(project).stdout
 
 
-def test_no_engine_is_asked(project):
-    assert render(project, DOCKER_HOST="tcp://127.0.0.1:1", PATH="/nowhere").returncode == 0
+@pytest.mark.parametrize("out", ["-", "files/"])
+def test_no_engine_is_asked(project, out):
+    assert render(project, "-o", out, DOCKER_HOST="tcp://127.0.0.1:1", PATH="/nowhere").returncode == 0
+
+
+def test_into_a_folder_go_the_files_of_a_release(project):
+    done = render(project, "-e", "live", "-o", "new/files/")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.endswith("next: mlops-deploy release\n")
+    assert "server: `mlops-server-kserve-sklearn:" in done.stderr
+    files = {path.name: read_back(path.read_text()) for path in (project / "new" / "files").iterdir()}
+    assert {name: file["name"] for name, file in files.items()} == {
+        "a.yml": "digits-live-a",
+        "b.yml": "digits-live-b",
+        "router.yml": "digits-live-router",
+    }
+    assert files["a.yml"]["services"]["server"]["environment"]["PRICE"] == "$5"
+    router = files["router.yml"]["services"]["router"]
+    assert router["ports"] == ["127.0.0.1:9000:8080"]
+    assert "digits-live-a:8080" in router["environment"]["ROUTER_CONFIG"]
+    (project / "here").mkdir()
+    assert render(project, "-e", "live", "-o", "here").returncode == 0
+    assert {path.name: path.read_text() for path in (project / "here").iterdir()} == {
+        path.name: path.read_text() for path in (project / "new" / "files").iterdir()
+    }
+
+
+def test_a_file_of_a_folder_is_never_written_over_what_is_read(project):
+    (project / "a.yml").write_text((project / "mlops.yml").read_text())
+    done = render(project, "-f", "a.yml", "-o", "./")
+    assert done.returncode == 2
+    assert "error: the job file `a.yml` would overwrite" in done.stderr
+    assert not (project / "b.yml").exists()
 
 
 def test_the_server_can_be_named(project):
@@ -72,7 +103,7 @@ def test_the_server_can_be_named(project):
         (["--server", "A B"], 2, "`A B` is not an image reference"),
         (["-e", "absent"], 2, "mlops.absent.yml"),
         (["-f", "absent.yml"], 2, "`absent.yml` does not exist"),
-        (["-o", "."], 2, "`.` is a folder"),
+        (["-o", "mlops.yml/"], 2, "the folder `mlops.yml` cannot be made: file exists"),
         (["-o", "absent/compose.yml"], 2, "`absent/compose.yml` cannot be written: there is no folder `absent`"),
         (["-o", ""], 2, "the path is empty"),
         (["-e", ""], 2, "the value is empty"),

@@ -1,0 +1,63 @@
+"""The files that a release on Docker uses, told from the configuration and the store alone."""
+
+from typing import cast
+
+from mlops_deploy.api.artefact import carrier_ref, make_artefact
+from mlops_deploy.api.router_image import router_tag
+from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.release.state import SLOTS, Artefact
+from mlops_deploy.render.router import RouterSettings, render_router, router_paths
+from mlops_deploy.render.slots import ROUTER_PORT, router_text, slot_job, slot_text
+from mlops_deploy.spec.deploy import DeploySpec, JsonValue
+from mlops_deploy.spec.owner import Owner
+from mlops_deploy.spec.preset import Preset, fill
+from mlops_deploy.spec.rendered import JobImage, Rendered
+from mlops_deploy.store.layout import Stored
+
+
+def owner_of(spec: DeploySpec) -> Owner:
+    """Whose everything of this service is."""
+    return Owner(service=spec.service, environment=spec.environment)
+
+
+def docker_artefact(
+    spec: DeploySpec, carrier: Stored, preset: Preset, image: JobImage, server_id: str | None
+) -> Artefact:
+    """The model of `carrier` on the server `image`, which the job names by its id where that is known.
+
+    Such a job means this one image, whatever its name comes to mean.
+    """
+    pinned = image if server_id is None else JobImage(ref=server_id, local=True)
+    job = cast("dict[str, JsonValue]", slot_job(spec, carrier_ref(carrier), pinned, preset))
+    return make_artefact(spec, carrier, preset, server=image.ref, server_id=server_id or image.ref, job=job)
+
+
+def docker_router(spec: DeploySpec, preset: Preset) -> str:
+    """The configuration of the router in front of both slots, which it finds by the names that they have."""
+    if preset.ready.endpoint is None:
+        raise UnusableInputError(f"preset `{preset.name}` has no `ready.endpoint`, which a router asks")
+    return render_router(
+        RouterSettings(
+            service=spec.project,
+            listen=f"*:{ROUTER_PORT}",
+            a=f"{spec.project}-a:{preset.ports.http}",
+            b=f"{spec.project}-b:{preset.ports.http}",
+            by_name=True,
+            check_path=fill(preset.ready.endpoint, {"name": spec.model.name}),
+            check_status=preset.ready.status,
+            paths=router_paths(preset, spec.model.name),
+        )
+    )
+
+
+def render_files(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset) -> dict[str, Rendered]:
+    """The files by name, as `docker compose` reads them; no engine is asked."""
+    owner, artefact = owner_of(spec), docker_artefact(spec, carrier, preset, image, None)
+    text = router_text(owner, spec.port, JobImage(ref=str(router_tag()), local=True), docker_router(spec, preset))
+    made = {"router": text}
+    for slot in SLOTS:
+        made[slot] = slot_text(owner, slot, artefact.job, content=artefact.content_id.hex, key=artefact.key)
+    return {
+        f"{part}.yml": Rendered(target="docker", project=f"{spec.project}-{part}", text=text)
+        for part, text in made.items()
+    }
