@@ -23,10 +23,18 @@ SECTIONS: Final = {
         "render": "Write the one file that docker compose up --wait runs.",
     },
     "Look": {
+        "status": "Show what is live, the other slot, the router, and who is at work.",
+        "logs": "Show what a task wrote, as it wrote it: by default the server of the live slot.",
+        "history": "Show the releases so far, newest first: how each ended, and what the router counted meanwhile.",
         "inspect": "Show a carrier: model, files, layers, platforms, labels.",
         "verify": "Verify a carrier: recompute every digest, size and file hash; list all mismatches (exit code 12).",
         "check": "Check the configuration and show every mistake in it.",
         "docs": "Describe every key of mlops.yml, or those of SECTION.",
+    },
+    "Keep": {
+        "freeze": "Let no release begin until unfreeze; who tries is told why (exit code 3).",
+        "unfreeze": "Lift the freeze, so that releases may begin again.",
+        "down": "End the service: close the router, stop both slots, remove everything but the volumes.",
     },
 }
 """What works today, in the order of the work; each command is in the module of its name, loaded when it is called."""

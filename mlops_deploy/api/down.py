@@ -1,0 +1,160 @@
+"""`down`: end a service in order. The router answers 503 first, requests finish, then the servers stop."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from mlops_deploy.api.drive import drive
+from mlops_deploy.api.service import Service, world_on
+from mlops_deploy.errors import (
+    DeployError,
+    InterruptedByUserError,
+    LockedError,
+    NeedsHumanError,
+    UnreachableError,
+)
+from mlops_deploy.ports import Story
+from mlops_deploy.release import lease as leases
+from mlops_deploy.release.acts import CONFIRM_SECONDS, act
+from mlops_deploy.release.effects import Effect, Tell
+from mlops_deploy.release.exchange import Run, clock, lines, router_view, slot_view
+from mlops_deploy.release.executor import open_release, tally_of
+from mlops_deploy.release.journal import Ended
+from mlops_deploy.release.lease import Holder
+from mlops_deploy.release.observe import CURRENT, FREEZE, kept, situation
+from mlops_deploy.release.session import Session
+from mlops_deploy.release.state import CLOSED, SLOTS, Freeze
+from mlops_deploy.release.steps import Drain, Step, Stop, describe, describe_route
+
+_POLL: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What `down` met: whether anything ran, and the release that was open and has been ended by it."""
+
+    running: bool
+    release: str | None = None
+
+
+def down(service: Service, story: Story, *, volumes: bool, force: bool) -> Found:
+    """Close the router, let requests finish, stop both slots, remove everything but the volumes; these with `volumes`.
+
+    Raises `LockedError` when another command is at work, and without `force` when a release is open or a freeze
+    stands. May be repeated: what is gone already is no mistake.
+    """
+    keeper = service.target.keeper()
+    if keeper is None:
+        found = Found(running=any(service.target.observe(slot).state != "absent" for slot in SLOTS))
+    else:
+        drain = service.spec.release.drain
+        with world_on(service, keeper) as world, service.clock.listening():
+            found = drive(take_down(service.holder, drain, force=force), world, lambda effect, _: _tell(story, effect))
+    if found.running:
+        story.say("remove the router and the network")
+    service.target.remove(volumes=volumes)
+    return found
+
+
+def take_down(holder: Holder, drain: float, *, force: bool) -> Run[Found]:
+    """All that needs the lease: nobody gets requests any more, both slots are stopped, an open release is ended."""
+    lease, index = yield from leases.acquire(holder, None)
+    session = Session(release="", lease=lease, index=index, renewed=(yield from clock()).elapsed)
+    try:
+        if not force:
+            yield from _refuse_busy()
+        found = yield from _stopped(session, drain)
+        release = yield from _end_open(session, holder)
+    except InterruptedByUserError as stop:
+        yield from _free(session)
+        raise InterruptedByUserError(
+            f"{stop.message}: nobody gets requests, and not everything has stopped yet",
+            hint="`mlops-deploy down` goes on",
+        ) from stop
+    except DeployError:
+        yield from _free(session)
+        raise
+    yield from _free(session)
+    return Found(running=found, release=release)
+
+
+def _tell(story: Story, effect: Effect) -> None:
+    if isinstance(effect, Tell):
+        story.say(effect.text)
+
+
+def _free(session: Session) -> Run[None]:
+    with suppress(DeployError):  # it expires by itself
+        yield from session.let_go()
+
+
+def _refuse_busy() -> Run[None]:
+    """A release that is open, or a freeze, is somebody's word that this service is not to be touched now."""
+    freeze = yield from kept(FREEZE, Freeze)
+    if freeze is not None:
+        raise LockedError(
+            f"the service is frozen by `{freeze.by}`: {freeze.reason}",
+            hint="`mlops-deploy unfreeze` lifts it, `mlops-deploy down --force` goes on all the same",
+        )
+    found = yield from situation()
+    if found.open is not None:
+        error = open_release(found)
+        raise LockedError(error.message, hint=f"{error.hint}, `mlops-deploy down --force` ends it where it is")
+
+
+def _stopped(session: Session, drain: float) -> Run[bool]:
+    """Close, drain, stop; whether there was anything to do."""
+    running = (yield from router_view()).applied is not None
+    yield from _closed(session)
+    views = ((yield from slot_view("a")), (yield from slot_view("b")))
+    busy = [view.slot for view in views if view.state != "absent"]
+    drains: list[Step] = [Drain(slot=slot, seconds=drain) for slot in busy]
+    stops: list[Step] = [Stop(slot=slot, seconds=drain) for slot in busy]
+    for step in drains + stops:
+        yield from session.tell(describe(step))
+        yield from act(session, step)
+    return running or bool(busy)
+
+
+def _closed(session: Session) -> Run[None]:
+    """Commit that nobody gets requests, and wait until the proxy says so, if it says anything at all."""
+    until = (yield from clock()).elapsed + CONFIRM_SECONDS
+    if (yield from router_view()).route != CLOSED:
+        yield from session.tell(describe_route(CLOSED))
+    while not (yield from _is_closed(session)):
+        if (yield from clock()).elapsed >= until:
+            raise UnreachableError(
+                f"the router does not close within {CONFIRM_SECONDS:g} s, so no server was stopped",
+                hint="`mlops-deploy logs --task router` may say why",
+            )
+        yield from session.rest(_POLL)
+
+
+def _is_closed(session: Session) -> Run[bool]:
+    view = yield from router_view()
+    if view.route == CLOSED:
+        return view.applied in {CLOSED, None}
+    yield from session.keep()
+    yield from session.commit(CLOSED, view.generation)
+    return False
+
+
+def _end_open(session: Session, holder: Holder) -> Run[str | None]:
+    """Write the end of a release that was open, so that nothing waits for it should the volumes be kept."""
+    try:
+        found = yield from situation()
+    except NeedsHumanError:  # its journal is lost: only the pointer to it can be taken away
+        yield from session.put(CURRENT, None)
+        return None
+    if found.open is None or found.release is None:
+        return None
+    freeze = yield from kept(FREEZE, Freeze)
+    if freeze is not None and freeze.by == found.release:
+        yield from session.put(FREEZE, None)
+    session.release = found.release
+    session.position = len((yield from lines(found.release)).lines)
+    now = (yield from clock()).wall
+    tally = tally_of((yield from router_view()))
+    reason = f"taken down by {holder.name}"
+    yield from session.record(Ended(at=now, code=InterruptedByUserError.exit_code, reason=reason, tally=tally))
+    return found.release

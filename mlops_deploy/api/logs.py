@@ -1,0 +1,54 @@
+"""Which task's lines are meant when `logs` is asked for them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mlops_deploy.api.drive import drive
+from mlops_deploy.api.service import Service, existing_world
+from mlops_deploy.api.status import looking
+from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.ports import Task
+from mlops_deploy.release.exchange import router_view
+from mlops_deploy.release.state import SLOTS, Slot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One task; the router is in no slot."""
+
+    task: Task
+    slot: Slot | None
+
+    @property
+    def name(self) -> str:
+        """As people call it."""
+        return self.task if self.slot is None else f"{self.task} of slot {self.slot}"
+
+
+def find_source(service: Service, task: Task, slot: Slot | None) -> Source:
+    """The task that was asked for: without a slot the live one's, else the only one's that holds anything.
+
+    Raises `UnusableInputError` when that leaves it open.
+    """
+    if task == "router":
+        if slot is not None:
+            raise UnusableInputError("the router is in no slot", hint="leave `--slot` out")
+        return Source(task=task, slot=None)
+    return Source(task=task, slot=slot or _default_slot(service))
+
+
+def read_logs(service: Service, source: Source, tail: int, *, follow: bool) -> Iterable[str]:
+    """The last `tail` lines, then, with `follow`, every new one, for ever."""
+    return service.target.logs(source.task, source.slot, tail, follow=follow)
+
+
+def _default_slot(service: Service) -> Slot:
+    with existing_world(service) as world:
+        view = drive(router_view(), looking(service, world.keeper))
+    held = [slot for slot in SLOTS if service.target.observe(slot).state != "absent"]
+    if view.route.live in held:
+        return view.route.live
+    if len(held) == 1:
+        return held[0]
+    what = "both slots hold something" if held else "both slots are empty"
+    raise UnusableInputError(f"nothing is live, and {what}", hint="name one: `--slot a` or `--slot b`")
