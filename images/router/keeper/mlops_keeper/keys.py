@@ -50,7 +50,7 @@ def require_lease(folder: Folder, token: int) -> None:
     if lease["token"] != token:
         raise RefusedError(f"the lease has the token {lease['token']}, not {token}", fenced=True)
     if _age(entry) > lease["ttl"]:
-        raise RefusedError(f"the lease of {lease['holder']} has expired", fenced=True)
+        raise RefusedError("the lease has expired", fenced=True)
 
 
 def _entry(folder: Folder, key: str) -> dict | None:
@@ -69,14 +69,14 @@ def _is_lease(value: object) -> bool:
     return value is None or (
         isinstance(value, dict)
         and type(value.get("token")) is int
-        and isinstance(value.get("holder", 0), str | None)
+        and isinstance(value.get("holder", 0), str | dict | None)
         and type(value.get("ttl")) in {int, float}
     )
 
 
 def _check_lease(value: object, before: dict | None) -> None:
     if value is None or not _is_lease(value):
-        raise WrongError("input", "a lease is an object with token (int), holder (text or null) and ttl (seconds)")
+        raise WrongError("input", "a lease is an object with token (int), holder (text, object, null) and ttl (seconds)")
     if before is not None and value["token"] < before["token"]:
         raise RefusedError(f"the token of the lease is {before['token']} and never goes back")
 
