@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from mlops_deploy.api.drive import World, drive
 from mlops_deploy.api.report import Traffic, counted
-from mlops_deploy.api.service import Service, world_on
+from mlops_deploy.api.service import Service, find_keeper, world_on
 from mlops_deploy.api.status import looking
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.release.effects import Lines
@@ -48,7 +48,7 @@ class Record:
 
 def history(service: Service, count: int) -> tuple[Record, ...]:
     """The last `count` releases, newest first; none when nothing has been released yet."""
-    keeper = service.target.keeper()
+    keeper = find_keeper(service)
     if keeper is None:
         return ()
     with world_on(service, keeper):

@@ -10,7 +10,7 @@ from mlops_deploy.errors import UnreachableError, UnusableInputError
 from mlops_deploy.ports import Clock, Keeper, Story
 from mlops_deploy.ports import Target as TargetPort
 from mlops_deploy.release.lease import Holder
-from mlops_deploy.release.state import Artefact
+from mlops_deploy.release.state import SLOTS, Artefact
 from mlops_deploy.spec.deploy import DeploySpec, Target
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Service:
 @contextmanager
 def existing_world(service: Service) -> Iterator[World]:
     """The ports of a service that has a router; raise `UnusableInputError` when nothing was ever released."""
-    keeper = service.target.keeper()
+    keeper = find_keeper(service)
     if keeper is None:
         raise UnusableInputError(
             f"nothing has been released yet: `{service.spec.project}` has no router on target `{service.target_name}`",
@@ -56,6 +56,21 @@ def existing_world(service: Service) -> Iterator[World]:
         )
     with world_on(service, keeper) as world:
         yield world
+
+
+def find_keeper(service: Service) -> Keeper | None:
+    """A stream to the keeper, None where nothing runs; raise `UnreachableError` when the router alone is missing."""
+    keeper = service.target.keeper()
+    if keeper is not None:
+        return keeper
+    views = [service.target.observe(slot) for slot in SLOTS]
+    if all(view.state == "absent" for view in views):
+        return None
+    raise UnreachableError(
+        f"the router of `{service.spec.project}` does not run on target `{service.target_name}`",
+        detail=[f"slot {view.slot} is {view.state}" for view in views],
+        hint="`mlops-deploy router apply` starts it",
+    )
 
 
 @contextmanager
@@ -70,7 +85,7 @@ def made_world(service: Service, before: Callable[[], object]) -> Iterator[World
         service.target.make_router(service.router_config())
         keeper = service.target.keeper()
     if keeper is None:
-        raise UnreachableError("the router was made and is gone", hint="`mlops-deploy logs router` may say why")
+        raise UnreachableError("the router was made and is gone", hint="`mlops-deploy logs --task router` may say why")
     with world_on(service, keeper) as world:
         yield world
 

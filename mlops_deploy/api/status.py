@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from mlops_deploy.api.drive import World, drive
-from mlops_deploy.api.service import Service, world_on
+from mlops_deploy.api.service import Service, find_keeper, world_on
 from mlops_deploy.errors import NeedsHumanError, UnreachableError
 from mlops_deploy.ports import Clock, Keeper
 from mlops_deploy.release import lease as leases
@@ -185,8 +185,8 @@ def looking(service: Service, keeper: Keeper) -> World:
 
 
 def status(service: Service) -> Status | None:
-    """How the service is, None when nothing has been released yet."""
-    keeper = service.target.keeper()
+    """How the service is, None where nothing runs; raise `UnreachableError` when its router alone does not."""
+    keeper = find_keeper(service)
     if keeper is None:
         return None
     with world_on(service, keeper):
@@ -198,7 +198,7 @@ def watch(service: Service) -> Iterator[Status | UnreachableError | None]:
     while True:
         keeper = None
         try:
-            if (keeper := service.target.keeper()) is None:
+            if (keeper := find_keeper(service)) is None:
                 yield None
                 service.clock.pause(SECOND)
                 continue
