@@ -21,6 +21,7 @@ LOOPBACK: Final = "127.0.0.1"
 
 _FILE: Final = "service.json"
 _LOCK: Final = "service.lock"
+_PARTIAL: Final = ".mlops-deploy-"
 _PATIENCE: Final = 20.0
 _PORTS: Final = range(20_000, 32_000)
 """Below the ports that Linux gives to outgoing connections, which would take a slot's port while it is down."""
@@ -50,19 +51,25 @@ class LocalService:
 
     def require_ours(self) -> Known | None:
         """What is known of the service, None before the first time; `UnusableInputError` for another one's folder."""
-        known = _read(self.path)
-        if known is None:
-            if self.path.exists() and any(path.name != _LOCK for path in self.path.iterdir()):
-                raise _foreign(self.path, f"it has no `{_FILE}`")
-        elif (known.service, known.environment) != (self.owner.service, self.owner.environment):
+        known = _read(self.path) or self._read_again()
+        if known is not None and (known.service, known.environment) != (self.owner.service, self.owner.environment):
             env = f" in environment `{known.environment}`" if known.environment else ""
-            raise _foreign(self.path, f"it belongs to the service `{known.service}`{env}")
+            raise foreign(self.path, f"it belongs to the service `{known.service}`{env}")
         return known
 
     def forget(self) -> None:
         """Remove the folder."""
         with suppress(FileNotFoundError):
             shutil.rmtree(self.path)
+
+    def _read_again(self) -> Known | None:
+        """What is known now: another process may have written it just before it wrote what is found here."""
+        if not strangers(self.path, _LOCK):
+            return None
+        known = _read(self.path)
+        if known is None:
+            raise foreign(self.path, f"it has no `{_FILE}`")
+        return known
 
     def _make(self) -> Known:
         with reporting(f"`{self.path}`"):
@@ -96,6 +103,21 @@ def is_free(port: int) -> bool:
     return True
 
 
+def strangers(path: Path, *ours: str) -> list[str]:
+    """The names in a folder that are neither `ours` nor files that are being written, or were when we were killed."""
+    try:
+        return sorted(one.name for one in path.iterdir() if one.name not in ours and not one.name.startswith(_PARTIAL))
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError as error:
+        raise foreign(path, "it is no folder") from error
+
+
+def foreign(path: Path, why: str) -> UnusableInputError:
+    """What is said of a thing of our name that is not ours."""
+    return UnusableInputError(f"`{path}` is in the way: {why}", hint="it was not touched; move it away, then repeat")
+
+
 def _ports(path: Path) -> Iterator[int]:
     with suppress(UnusableInputError):
         if (known := _read(path)) is not None:
@@ -108,10 +130,6 @@ def _read(path: Path) -> Known | None:
     except FileNotFoundError:
         return None
     except NotADirectoryError as error:
-        raise _foreign(path, "it is no folder") from error
+        raise foreign(path, "it is no folder") from error
     except (ValueError, RecursionError, UnusableInputError) as error:
-        raise _foreign(path, f"`{_FILE}` is none of ours") from error
-
-
-def _foreign(path: Path, why: str) -> UnusableInputError:
-    return UnusableInputError(f"`{path}` is in the way: {why}", hint="it was not touched; move it away, then repeat")
+        raise foreign(path, f"`{_FILE}` is none of ours") from error

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
+from mlops_deploy.adapters.processes.service import foreign, strangers
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.oci.partial import reporting
 from mlops_deploy.release.codec import decode, encode
@@ -117,22 +118,20 @@ class SlotFolder:
 
     def forget(self, *, volume: bool) -> None:
         """Remove what is known of the slot, and with `volume` its models too."""
-        for path in self._files():
+        for path in tuple(self.path.iterdir()) if self.path.exists() else ():
             if path != self.volume or volume:
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def require_ours(self, project: str, slot: Slot) -> Wanted | None:
         """What the slot is to hold; raise `UnusableInputError` for a folder that belongs to something else."""
         wanted = self.wanted()
-        if wanted is None:
-            if strange := sorted(path.name for path in self._files() if path.name not in {_LOCK, self.volume.name}):
-                raise _foreign(self.path, f"it holds `{strange[0]}` and no `{_JOB}`")
-        elif (wanted.project, wanted.slot) != (project, slot):
-            raise _foreign(self.path, f"it belongs to slot {wanted.slot} of `{wanted.project}`")
+        if wanted is None and (strange := strangers(self.path, _LOCK, self.volume.name)):
+            wanted = self.wanted()  # what is strange may have been written since the first look
+            if wanted is None:
+                raise foreign(self.path, f"it holds `{strange[0]}` and no `{_JOB}`")
+        if wanted is not None and (wanted.project, wanted.slot) != (project, slot):
+            raise foreign(self.path, f"it belongs to slot {wanted.slot} of `{wanted.project}`")
         return wanted
-
-    def _files(self) -> tuple[Path, ...]:
-        return tuple(self.path.iterdir()) if self.path.exists() else ()
 
     def _read(self, kind: type[T], name: str) -> T | None:
         try:
@@ -140,13 +139,9 @@ class SlotFolder:
         except FileNotFoundError:
             return None
         except NotADirectoryError as error:
-            raise _foreign(self.path, "it is no folder") from error
+            raise foreign(self.path, "it is no folder") from error
         except (ValueError, RecursionError, UnusableInputError) as error:
-            raise _foreign(self.path, f"`{name}` is none of ours: {str(error)[:200]}") from error
+            raise foreign(self.path, f"`{name}` is none of ours: {str(error)[:200]}") from error
 
     def _write(self, name: str, value: object) -> None:
         replace_file(self.path / name, json.dumps(encode(value), ensure_ascii=False).encode())
-
-
-def _foreign(path: Path, why: str) -> UnusableInputError:
-    return UnusableInputError(f"`{path}` is in the way: {why}", hint="it was not touched; move it away, then repeat")

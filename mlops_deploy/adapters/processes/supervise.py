@@ -31,6 +31,9 @@ GRACE: Final = 10.0
 """Seconds to finish for what is replaced, or ended by SIGTERM: a slot is drained before."""
 
 _ALONE: Final = "supervisor.lock"
+_ORPHAN: Final = 3.0
+"""Seconds to finish for a task whose supervisor was killed: it got SIGTERM at that moment."""
+
 _PATIENCE: Final = 5.0
 _PAUSE: Final = 0.05
 _LONGEST_LINE: Final = 500
@@ -153,8 +156,8 @@ def _ask(process: LocalProcess) -> None:
 def _end_orphan(identity: str) -> None:
     """What outlived its supervisor got SIGTERM when that was killed: what is left after a while is killed."""
     started = time.monotonic()
-    while alive(identity) and (waited := time.monotonic() - started) < GRACE + _PATIENCE:
-        send(identity, signal.SIGKILL if waited > GRACE else signal.SIGTERM)
+    while alive(identity) and (waited := time.monotonic() - started) < _ORPHAN + _PATIENCE:
+        send(identity, signal.SIGKILL if waited > _ORPHAN else signal.SIGTERM)
         time.sleep(_PAUSE)
 
 
