@@ -5,10 +5,10 @@ A step that cannot hold raises `StepFailedError`; the world may also be unreacha
 
 from typing import Final, assert_never
 
-from mlops_deploy.errors import DeployError
+from mlops_deploy.errors import DeployError, UnreachableError
 from mlops_deploy.release.codec import encode
 from mlops_deploy.release.effects import Accepted, EnsureSlot, Lost, StopSlot
-from mlops_deploy.release.exchange import Run, asked, clock, router_view, slot_view, surely
+from mlops_deploy.release.exchange import BREATH, PATIENCE, Run, asked, clock, once, router_view, slot_view
 from mlops_deploy.release.observe import LIVE, kept
 from mlops_deploy.release.readiness import Dead, NotYet, Proven, Wrong, misidentified, prove
 from mlops_deploy.release.session import Session
@@ -46,7 +46,7 @@ def act(session: Session, step: Step, spent: float = 0.0) -> Run[str]:  # noqa: 
         case Start():
             return (yield from _start(session, step))
         case AwaitReady():
-            return (yield from _await_ready(session, step.slot, _known(session, step.key), step.deadline))
+            return (yield from _await_ready(session, step.slot, _known(session, step.key), step.deadline, STRIKES))
         case Warm():
             return (yield from _warm(session, step))
         case Shift():
@@ -76,8 +76,7 @@ def _start(session: Session, step: Start) -> Run[str]:
     view = yield from slot_view(step.slot)
     if view.key == step.key and view.state in {"running", "preparing"}:
         return "there already"
-    yield from _refuse_traffic(step.slot)
-    yield from surely(EnsureSlot(slot=step.slot, artefact=_known(session, step.key)), Accepted)
+    yield from _command(session, EnsureSlot(slot=step.slot, artefact=_known(session, step.key)))
     until = (yield from clock()).elapsed + START_SECONDS
     while True:
         view = yield from slot_view(step.slot)
@@ -90,6 +89,20 @@ def _start(session: Session, step: Start) -> Run[str]:
         yield from session.rest(_POLL)
 
 
+def _command(session: Session, effect: EnsureSlot | StopSlot) -> Run[None]:
+    """Ask the target, which knows no tokens: so traffic and lease are looked at right before, each time."""
+    started = (yield from clock()).elapsed
+    while True:
+        yield from _refuse_traffic(effect.slot)
+        yield from session.keep()
+        answer = yield from once(effect, Accepted)
+        if not isinstance(answer, Lost):
+            return
+        if (yield from clock()).elapsed - started >= PATIENCE:
+            raise UnreachableError(answer.reason)
+        yield from session.rest(BREATH)
+
+
 def _refuse_traffic(slot: Slot) -> Run[None]:
     """A slot that gets requests is never changed."""
     view = yield from router_view()
@@ -98,25 +111,25 @@ def _refuse_traffic(slot: Slot) -> Run[None]:
         raise StepFailedError(f"slot {slot} gets {weight / 100:g} % of the traffic, so it is not touched")
 
 
-def _await_ready(session: Session, slot: Slot, artefact: Artefact, deadline: float) -> Run[str]:
+def _await_ready(session: Session, slot: Slot, artefact: Artefact, deadline: float, restarts: int = 0) -> Run[str]:
+    """Wait for the proof; what has gone meanwhile is started again, at most `restarts` times."""
     until = (yield from clock()).elapsed + deadline
     strikes, told = 0, ""
     while True:
         verdict = yield from prove(slot, artefact)
-        match verdict:
-            case Proven(evidence=evidence):
-                return evidence
-            case Dead(cause=cause):
-                raise StepFailedError(f"not ready (process): {cause.message}", detail=cause.lines)
-            case Wrong():
-                strikes += 1
-            case NotYet():
-                strikes = 0
+        if isinstance(verdict, Proven):
+            return verdict.evidence
+        if isinstance(verdict, Dead):
+            raise StepFailedError(f"not ready (process): {verdict.cause.message}", detail=verdict.cause.lines)
+        strikes = strikes + 1 if isinstance(verdict, Wrong) else 0
         said = f"not ready ({verdict.level}): {verdict.reason}"
         if strikes >= STRIKES:
             raise StepFailedError(said)
         if (yield from clock()).elapsed >= until:
             raise StepFailedError(f"not ready within {deadline:g} s; {said}")
+        if isinstance(verdict, NotYet) and verdict.gone and restarts:
+            restarts -= 1
+            yield from _command(session, EnsureSlot(slot=slot, artefact=artefact))
         if said != told:
             yield from session.tell(said)
             told = said
@@ -142,16 +155,28 @@ def _warm(session: Session, step: Warm) -> Run[str]:
 
 
 def _shift(session: Session, step: Shift) -> Run[str]:
-    view = yield from router_view()
     artefact = session.artefacts.get(step.serves) if step.serves else None
-    if view.route != step.route:
-        yield from _prove_before(session, view.route, step.route, artefact)
-        yield from session.keep()
-    before = (yield from clock()).elapsed
-    yield from session.commit(step.route)
+    before = yield from _committed(session, step.route, artefact)
     yield from _confirmed(session, step.route, artefact)
     session.switch = (yield from clock()).elapsed - before
     return f"confirmed through the router after {session.switch * 1000:.1f} ms"
+
+
+def _committed(session: Session, route: Route, artefact: Artefact | None) -> Run[float]:
+    """Commit `route` on a proof that is fresh, each time it is tried; when it was sent, by the clock."""
+    tried: float | None = None
+    while True:
+        view = yield from router_view()
+        if view.route != route:
+            yield from _prove_before(session, view.route, route, artefact)
+            yield from session.keep()
+        before = (yield from clock()).elapsed
+        tried = before if tried is None else tried
+        if view.route == route or (yield from session.commit(route, view.generation)):
+            return before
+        if before - tried >= PATIENCE:
+            raise UnreachableError("the router does not take the route")
+        yield from session.rest(BREATH)
 
 
 def _prove_before(session: Session, old: Route, new: Route, artefact: Artefact | None) -> Run[None]:
@@ -241,8 +266,7 @@ def _stop(session: Session, step: Stop) -> Run[str]:
     view = yield from slot_view(step.slot)
     if view.state == "absent":
         return "nothing is there"
-    yield from _refuse_traffic(step.slot)
-    yield from surely(StopSlot(slot=step.slot, grace=step.seconds), Accepted)
+    yield from _command(session, StopSlot(slot=step.slot, grace=step.seconds))
     until = (yield from clock()).elapsed + step.seconds + STOP_MARGIN
     while True:
         view = yield from slot_view(step.slot)

@@ -2,7 +2,7 @@
 
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from math import isfinite
 from typing import Final, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin
@@ -36,8 +36,7 @@ def encode(value: object) -> JsonValue:
         case tuple() | list():
             return [encode(item) for item in value]
         case _ if is_dataclass(value) and not isinstance(value, type):
-            kind: type = value.__class__
-            return {KIND: _word(kind), **{name: encode(getattr(value, name)) for name in _shape(kind)}}
+            return {KIND: _word(type(value)), **{f.name: encode(getattr(value, f.name)) for f in fields(value)}}
         case _:
             raise TypeError(f"{type(value).__name__} cannot be encoded")
 
@@ -156,8 +155,10 @@ def _read_named(readers: Mapping[str, Reader]) -> Reader:
 
 
 def _read_dataclass(kind: type) -> Reader:
-    readers = {name: _reader(field.type) for name, field in _shape(kind).items()}
-    needed = [name for name, field in _shape(kind).items() if field.default is field.default_factory is MISSING]
+    if not is_dataclass(kind):
+        raise TypeError(f"{kind} cannot be decoded")
+    readers = {field.name: _reader(field.type) for field in fields(kind)}
+    needed = [field.name for field in fields(kind) if field.default is field.default_factory is MISSING]
 
     def read(data: object, path: str) -> object:
         entries = dict(_entries(data, path))
@@ -172,12 +173,6 @@ def _read_dataclass(kind: type) -> Reader:
     return read
 
 
-@cache
-def _shape(kind: type) -> Mapping[str, Field[object]]:
-    return {field.name: field for field in fields(kind)}
-
-
-@cache
 def _word(kind: object) -> str:
     return kind.__name__.lower() if isinstance(kind, type) else str(kind)
 

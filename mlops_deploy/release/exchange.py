@@ -37,7 +37,8 @@ Run = Generator[Effect, Answer, T]
 PATIENCE: Final = 20.0
 """Seconds for which an effect whose answer was lost is repeated; less than a lease lives."""
 
-_BREATH: Final = 0.5
+BREATH: Final = 0.5
+"""Seconds between two tries."""
 
 
 class BrokenWorldError(DeployError):
@@ -69,7 +70,7 @@ def surely(effect: Effect, kind: type[T]) -> Run[T]:
         started = time.elapsed if started is None else started
         if time.elapsed - started >= PATIENCE:
             raise UnreachableError(answer.reason)
-        yield from rest(_BREATH)
+        yield from rest(BREATH)
 
 
 def rest(seconds: float) -> Run[None]:
@@ -120,7 +121,11 @@ def lines(journal: str) -> Run[Lines]:
 
 
 def put(key: str, value: JsonValue, index: int, token: int) -> Run[Written | Refused]:
-    """Write a key whose value nobody else would write; a lost answer is made up for by reading."""
+    """Write a key whose value nobody else would write; a lost answer is made up for by reading.
+
+    Raises `UnreachableError` when patience is over.
+    """
+    started = (yield from clock()).elapsed
     while True:
         answer = yield from _put_once(PutKey(key=key, value=value, index=index, token=token))
         if isinstance(answer, Written) or (isinstance(answer, Refused) and answer.fenced):
@@ -132,7 +137,9 @@ def put(key: str, value: JsonValue, index: int, token: int) -> Run[Written | Ref
             return answer
         if found.index != index:
             return Refused(reason=f"`{key}` was written by somebody else")
-        yield from rest(_BREATH)
+        if (yield from clock()).elapsed - started >= PATIENCE:
+            raise UnreachableError(answer.reason)
+        yield from rest(BREATH)
 
 
 def _put_once(effect: PutKey) -> Run[Written | Refused | Lost]:

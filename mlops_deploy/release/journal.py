@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
+from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.release.codec import decode_any, encode
 from mlops_deploy.release.plan import Plan
 from mlops_deploy.release.state import Counters
@@ -63,13 +64,17 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turned:
-    """The release turns back: the reason, the last lines of what failed, and whether requests had been exposed."""
+    """The release turns back: the reason, the last lines of what failed, whether requests had been exposed.
+
+    `overdue` when no decision came in time.
+    """
 
     at: float
     index: int
     reason: str
     lines: tuple[str, ...] = ()
     exposed: bool = False
+    overdue: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,12 +141,15 @@ def from_line(line: str, number: int) -> Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """Where a release stands: the plan, the next step forward, whether it turned back, and how it ended."""
+    """Where a release stands: the plan, the next step forward, whether it turned back, and how it ended.
+
+    `at` is the time of the last line. `promoted` from the intent to promote on: what was decided is not taken back.
+    """
 
     opened: Opened
+    at: float
     phase: Phase = "forward"
     index: int = 0
-    exposed: bool = False
     promoted: bool = False
     turned: Turned | None = None
     held: HeldBack | None = None
@@ -159,23 +167,27 @@ def standing(entries: Sequence[Entry]) -> Standing | None:
     """Where the release stands after `entries`; None when it never began, which changed nothing."""
     if not entries or not isinstance(entries[0], Opened):
         return None
-    state = Standing(opened=entries[0])
+    state = Standing(opened=entries[0], at=entries[0].at)
     for entry in entries[1:]:
-        state = _after(state, entry)
+        state = replace(_after(state, entry), at=entry.at)
     return state
 
 
 def _after(state: Standing, entry: Entry) -> Standing:  # noqa: PLR0911 - one return for each entry
     plan = state.opened.plan
     match entry:
+        case Began(index=index) | Done(index=index) | HeldBack(index=index) | Advanced(index=index) if not (
+            0 <= index < len(plan.steps)
+        ):
+            raise UnusableInputError(f"the plan has no step {index}")
         case Began(undo=False, index=index):
-            return replace(state, began=entry, index=index, exposed=state.exposed or index in plan.exposing)
+            promoted = state.promoted or index == plan.point_of_no_return
+            return replace(state, began=entry, index=index, promoted=promoted)
         case Began():
             return replace(state, began=entry)
         case Done(undo=False, index=index, switch=switch):
-            promoted = state.promoted or index == plan.point_of_no_return
             switch = state.switch if switch is None else switch
-            return replace(state, began=None, index=index + 1, promoted=promoted, switch=switch)
+            return replace(state, began=None, index=index + 1, switch=switch)
         case Turned():
             return replace(state, phase="back", turned=entry, began=None)
         case HeldBack(index=index):

@@ -9,7 +9,7 @@ from typing import Final
 
 from mlops_deploy.errors import LockedError, UnusableInputError
 from mlops_deploy.release.codec import decode, encode
-from mlops_deploy.release.effects import Refused, Stored
+from mlops_deploy.release.effects import PutKey, Refused, Stored
 from mlops_deploy.release.exchange import Run, put, stored
 
 KEY: Final = "lease"
@@ -59,10 +59,13 @@ def acquire(holder: Holder, release: str | None) -> "Run[tuple[Lease, int]]":
             return lease, answer.index
 
 
-def renew(lease: Lease, index: int) -> "Run[tuple[Lease, int]]":
-    """Write the lease anew, also after it has expired, as long as nobody else took it; else raise `LockedError`."""
-    fresh = replace(lease, beat=lease.beat + 1)
-    answer = yield from put(KEY, encode(fresh), index, lease.token)
+def renew(lease: Lease, index: int, *, token: int | None = None) -> "Run[tuple[Lease, int]]":
+    """Write the lease anew, also after it has expired, as long as nobody else took it; else raise `LockedError`.
+
+    With a new `token`, whatever was sent with the old one and is still on its way will be refused.
+    """
+    fresh = replace(lease, beat=lease.beat + 1, token=lease.token if token is None else token)
+    answer = yield from put(KEY, encode(fresh), index, fresh.token)
     if isinstance(answer, Refused):
         found = yield from stored(KEY)
         raise lost(holder_of(found))
@@ -70,8 +73,9 @@ def renew(lease: Lease, index: int) -> "Run[tuple[Lease, int]]":
 
 
 def let_go(lease: Lease, index: int) -> Run[None]:
-    """Free the lease; somebody else's is left alone."""
-    yield from put(KEY, encode(replace(lease, holder=None, release=None)), index, lease.token)
+    """Free the lease; somebody else's is left alone. Tried once: what is not let go of expires."""
+    value = encode(replace(lease, holder=None, release=None))
+    yield PutKey(key=KEY, value=value, index=index, token=lease.token)
 
 
 def locked(held: Lease, age: float) -> LockedError:

@@ -7,8 +7,8 @@ from typing import Final, Literal
 
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.release.codec import decode, encode
-from mlops_deploy.release.state import SLOTS, Artefact, Observed, Route, Slot, whole
-from mlops_deploy.release.steps import Planned, Promote, Shift, Start
+from mlops_deploy.release.state import SLOTS, WHOLE, Artefact, Observed, Route, Slot, whole
+from mlops_deploy.release.steps import Planned, Promote, Start
 
 SCHEMA: Final = 1
 
@@ -77,11 +77,6 @@ class Plan:
         """The index of the promotion: before it everything is taken back, after it everything is finished."""
         return next((i for i, planned in enumerate(self.steps) if isinstance(planned.step, Promote)), len(self.steps))
 
-    @property
-    def exposing(self) -> frozenset[int]:
-        """The steps that change where requests go."""
-        return frozenset(i for i, planned in enumerate(self.steps) if isinstance(planned.step, Shift))
-
 
 def base_of(observed: Observed) -> Base:
     """What a plan made now is based on."""
@@ -98,8 +93,18 @@ def live_slot(observed: Observed) -> Slot | None:
 
 
 def free_slot(observed: Observed) -> Slot:
-    """Where a candidate goes: the slot without traffic, a before a first release."""
-    return next(slot for slot in SLOTS if slot != live_slot(observed))
+    """Where a candidate goes: the slot without traffic, a before a first release.
+
+    Raises `UnusableInputError` when both slots get requests, which no finished release leaves behind.
+    """
+    route = observed.router.route
+    for slot in SLOTS:
+        if not route.weight(slot):
+            return slot
+    raise UnusableInputError(
+        f"both slots get requests (b {route.share_b / WHOLE:.2%}), so none is free",
+        hint="`mlops-deploy status` shows the route",
+    )
 
 
 def serving(observed: Observed, candidate: Artefact) -> bool:

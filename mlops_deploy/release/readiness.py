@@ -21,10 +21,11 @@ class Proven:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotYet:
-    """Waiting may help."""
+    """Waiting may help; nothing is there to wait for when it is `gone`."""
 
     level: Level
     reason: str
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +64,12 @@ def _process(slot: Slot, key: str) -> Run[NotYet | Dead | None]:
     view = yield from slot_view(slot)
     if view.cause is not None:
         return Dead(cause=view.cause)
+    if view.state in {"absent", "stopped"}:
+        return NotYet(level="process", reason=f"nothing runs in slot {slot}", gone=True)
     if view.key != key:
         return NotYet(level="process", reason=f"slot {slot} does not hold this artefact yet")
     if view.state != "running":
-        doing = {"preparing": "the model is being copied", "absent": "nothing runs", "stopped": "the server stopped"}
-        return NotYet(level="process", reason=doing.get(view.state, view.state))
+        return NotYet(level="process", reason="the model is being copied")
     return None
 
 

@@ -1,9 +1,10 @@
 """`recreate`: for machines with room for one server. Close, stop the old, start the new, open; else the old again."""
 
+from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.release.bluegreen import bluegreen
 from mlops_deploy.release.plan import free_slot, live_slot, serving
 from mlops_deploy.release.state import CLOSED, Artefact, Observed
-from mlops_deploy.release.steps import AwaitReady, Bake, Drain, Planned, Promote, Shift, Start, Step, Stop, Warm
+from mlops_deploy.release.steps import AwaitReady, Bake, Drain, Planned, Promote, Shift, Start, Stop, Warm
 from mlops_deploy.release.strategy import WARM_SECONDS, back, emptied, shift
 from mlops_deploy.spec.deploy import ReleaseSpec
 
@@ -11,7 +12,8 @@ from mlops_deploy.spec.deploy import ReleaseSpec
 def recreate(observed: Observed, candidate: Artefact, spec: ReleaseSpec) -> tuple[Planned, ...]:
     """Answer 503 while the live slot stops and the candidate starts in the other one.
 
-    Whatever fails before the promotion, the old artefact is started again before its traffic comes back.
+    Whatever fails before the promotion, the old artefact is started again before its traffic comes back; raises
+    `UnusableInputError` when nothing is known of it.
     """
     if serving(observed, candidate):
         return ()
@@ -19,15 +21,15 @@ def recreate(observed: Observed, candidate: Artefact, spec: ReleaseSpec) -> tupl
     if live is None:
         return bluegreen(observed, candidate, spec)
     old, slot = observed.artefact(live), free_slot(observed)
-    again: tuple[Step, ...] = ()
-    if old is not None:
-        again = (
-            Start(slot=live, key=old.key),
-            AwaitReady(slot=live, key=old.key, deadline=old.proof.deadline),
+    if old is None:
+        raise UnusableInputError(
+            f"nothing is known of what slot {live} holds, so it could not be started again",
+            hint="`--strategy bluegreen` leaves it running until the candidate has proved itself",
         )
+    again = (Start(slot=live, key=old.key), AwaitReady(slot=live, key=old.key, deadline=old.proof.deadline))
     parked = observed.slot(slot).state != "absent"
     return (
-        *((Planned(step=Stop(slot=slot, seconds=spec.drain)),) if parked else ()),
+        *((Planned(step=step) for step in emptied(slot, spec)) if parked else ()),
         Planned(step=Shift(route=CLOSED, serves=None), undo=(back(observed),)),
         Planned(step=Drain(slot=live, seconds=spec.drain)),
         Planned(step=Stop(slot=live, seconds=spec.drain), undo=again),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from mlops_deploy.errors import LockedError, UnreachableError
+from mlops_deploy.errors import UnreachableError
 from mlops_deploy.release import lease as leases
 from mlops_deploy.release.effects import (
     Answer,
@@ -17,13 +17,13 @@ from mlops_deploy.release.effects import (
     Tell,
     Written,
 )
-from mlops_deploy.release.exchange import PATIENCE, BrokenWorldError, Run, clock, lines, put, rest, router_view, stored
+from mlops_deploy.release.exchange import BREATH, PATIENCE, BrokenWorldError, Run, clock, lines, put, rest, stored
 from mlops_deploy.release.journal import Entry, to_line
 from mlops_deploy.release.lease import Lease
 from mlops_deploy.release.state import Artefact, Route
 from mlops_deploy.spec.deploy import JsonValue
 
-_BREATH: Final = 0.5
+_TRIES: Final = 3
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Session:
     artefacts: Mapping[str, Artefact] = field(default_factory=dict)
     position: int = 0
     switch: float | None = None
-    """Seconds from the last commit of a route to the first answer that shows it."""
+    """Seconds from the last commit of a route to the first answer that shows it; None while nothing was committed."""
 
     @property
     def token(self) -> int:
@@ -50,13 +50,24 @@ class Session:
         yield from self.keep()
 
     def keep(self) -> Run[None]:
-        """Renew the lease when it is due; raise `LockedError` when somebody else took it."""
-        time = yield from clock()
-        if time.elapsed - self.renewed >= leases.RENEWAL:
-            yield from self._renew(time.elapsed)
+        """Renew the lease when it is due; on return it is ours for as long as a renewal is late or longer.
 
-    def _renew(self, elapsed: float) -> Run[None]:
-        self.lease, self.index = yield from leases.renew(self.lease, self.index)
+        Raises `LockedError` when somebody else took it, `UnreachableError` when writing it takes too long.
+        """
+        for _ in range(_TRIES):
+            time = yield from clock()
+            if time.elapsed - self.renewed < leases.RENEWAL:
+                return
+            yield from self._renew(time.elapsed)
+        raise UnreachableError("the ledger takes too long to write the lease")
+
+    def fence(self) -> Run[None]:
+        """Take a new token, so that nothing which was sent before can still take effect."""
+        time = yield from clock()
+        yield from self._renew(time.elapsed, self.token + 1)
+
+    def _renew(self, elapsed: float, token: int | None = None) -> Run[None]:
+        self.lease, self.index = yield from leases.renew(self.lease, self.index, token=token)
         self.renewed = elapsed
 
     def let_go(self) -> Run[None]:
@@ -95,23 +106,15 @@ class Session:
             return True
         raise leases.lost(leases.holder_of((yield from stored(leases.KEY))))
 
-    def commit(self, route: Route) -> Run[None]:
-        """Write `route`, unless it is committed already; raise `LockedError` when the lease is lost."""
-        retried, patience = False, PATIENCE
-        while True:
-            view = yield from router_view()
-            if view.route == route:
-                return
-            answer = _checked((yield CommitRoute(route=route, generation=view.generation, token=self.token)))
-            if isinstance(answer, Committed):
-                return
-            if isinstance(answer, Refused):
-                if retried:
-                    raise LockedError(f"the router refused the route: {answer.reason}")
-                retried = True
-                yield from self._reclaim()
-            else:
-                patience = yield from self._waited(answer, patience)
+    def commit(self, route: Route, generation: int) -> Run[bool]:
+        """Write `route` over `generation`, once; False when it has to be looked at again.
+
+        Raises `LockedError` when the lease is lost.
+        """
+        answer = _checked((yield CommitRoute(route=route, generation=generation, token=self.token)))
+        if isinstance(answer, Refused) and answer.fenced:
+            yield from self._reclaim()
+        return isinstance(answer, Committed)
 
     def put(self, key: str, value: JsonValue) -> Run[None]:
         """Write a key of the ledger, whatever it held; raise `LockedError` when the lease is lost."""
@@ -133,8 +136,8 @@ class Session:
     def _waited(self, answer: Answer, patience: float) -> Run[float]:
         if patience <= 0:
             raise UnreachableError(answer.reason if isinstance(answer, Lost) else "the ledger does not take a line")
-        yield from rest(_BREATH)
-        return patience - _BREATH
+        yield from rest(BREATH)
+        return patience - BREATH
 
 
 def _checked(answer: Answer) -> Answer:
