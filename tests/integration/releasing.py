@@ -1,5 +1,6 @@
 """A service of a test's own in the engine, changed through the command line alone, and the load on it."""
 
+import http.client
 import json
 import os
 import signal
@@ -7,8 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -174,6 +173,16 @@ class Service:
         """What `status` says."""
         return self.json("status")
 
+    def release(self, bias: int, *arguments: str, code: int = 0, **environment: str) -> Json:
+        """Release the model that adds `bias`, its server with `environment`, and say what the command says."""
+        self.use(bias)
+        self.configure(env=environment or None)
+        return self.json("release", "--model", f"{self.name}:{bias}", *arguments, code=code)
+
+    def build_all(self, *biases: int) -> dict[int, str]:
+        """Carriers named `<service>:<bias>`; their versions."""
+        return {bias: self.build(bias, "--tag", f"{self.name}:{bias}") for bias in biases}
+
     def load(self, rate: float = 220, new: float = 60) -> Load:
         """Begin to send requests."""
         script, body = str(ROOT / "benchmarks" / "load.py"), str(self.folder / "body.json")
@@ -184,13 +193,15 @@ class Service:
 
     def ask(self) -> tuple[int, Json]:
         """One request as a client sends it: status and answer."""
-        request = urllib.request.Request(self.url, json.dumps(BODY).encode(), {"Content-Type": "application/json"})
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        path = f"/v2/models/{self.name}/infer"
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as refused:
-            with refused:
-                return refused.code, dict(refused.headers)
+            client.request("POST", path, json.dumps(BODY), {"Content-Type": "application/json"})
+            answer = client.getresponse()
+            text = answer.read()
+        finally:
+            client.close()
+        return answer.status, json.loads(text) if answer.status == http.client.OK else dict(answer.getheaders())
 
     def serves(self) -> str | int:
         """The version that answers clients now, or the status of the refusal."""

@@ -1,0 +1,129 @@
+"""A candidate that fails, whatever way: told at once with its own message, nothing exposed, no request failed."""
+
+import time
+
+import pytest
+
+from tests.integration.releasing import docker, until
+
+pytestmark = pytest.mark.docker
+
+SLOW = 15
+"""Seconds that the slow model loads for."""
+
+DEADLINE = "45s"
+"""Far more than what a failure that waiting does not mend may take to be told."""
+
+SOON = 25
+
+
+@pytest.fixture
+def loaded(service):
+    """Version 1 is live, version 2 is built, and requests come in; at the end none has failed, all saw version 1."""
+    service.versions = service.build_all(1, 2)
+    service.configure(ready={"golden": "golden.jsonl", "deadline": DEADLINE})
+    service.release(1)
+    load = service.load()
+    time.sleep(1)
+    yield service
+    count = load.end()
+    assert count["failed"] == 0, count
+    assert count["rate"] >= 200
+    assert set(count["answered"]) <= set(service.versions.values())
+
+
+def refused(service, message, *, within, **environment):
+    """A release of version 2 that ends with 4 and this message; what it wrote on stderr."""
+    service.use(2)
+    service.configure(env=environment)
+    started = time.monotonic()
+    done = service.run("release", "--model", f"{service.name}:2", code=4)
+    took = time.monotonic() - started
+    assert message in done.stderr, done.stderr
+    assert took < within, done.stderr
+    status = service.status()
+    assert status["slots"]["b"]["state"] == "absent"
+    assert status["live"]["version"] == f"{service.name}@{service.versions[1]}"
+    assert service.serves() == service.versions[1]
+    assert status["release"] is None or status["release"]["course"] == "ended"
+    return done.stderr
+
+
+def test_a_model_that_loads_for_long_gets_no_request_until_it_is_loaded(loaded):
+    loaded.use(2)
+    loaded.configure(env={"LOAD_SECONDS": str(SLOW)})
+    started = time.monotonic()
+    command = loaded.start("release", "--model", f"{loaded.name}:2")
+    while time.monotonic() - started < SLOW:
+        assert loaded.serves() == loaded.versions[1]
+        assert command.poll() is None
+        time.sleep(0.5)
+    _, story = command.communicate(timeout=60)
+    assert command.returncode == 0, story
+    assert loaded.serves() == loaded.versions[2]
+
+
+def test_a_candidate_that_never_becomes_ready_is_given_up_at_its_deadline(loaded):
+    loaded.configure(ready={"golden": "golden.jsonl", "deadline": "6s"})
+    story = refused(loaded, "within 6 s", within=SOON, NEVER_READY="1")
+    assert "answers 503" in story
+
+
+def test_a_candidate_that_says_it_is_another_version_is_refused(loaded):
+    story = refused(loaded, "identity", within=SOON, SAYS_VERSION="f" * 12)
+    assert loaded.versions[2] in story
+
+
+def test_a_candidate_that_predicts_wrongly_is_refused(loaded):
+    story = refused(loaded, "golden request 1", within=SOON, ADDS="0.5")
+    assert "is 8.5, expected 8.0" in story
+
+
+def test_a_candidate_that_ends_again_and_again_is_told_at_once_with_its_last_words(loaded):
+    story = refused(loaded, "70", within=SOON, CRASH_AFTER="0.2")
+    assert "error: crashed, as asked" in story
+
+
+def test_a_candidate_that_eats_more_than_its_memory_is_told_at_once(loaded):
+    loaded.configure(resources={"memory": "96Mi"})
+    story = refused(loaded, "memory", within=SOON, EATS_MIB="400")
+    assert "96" in story or "100663296" in story
+
+
+def test_a_bootstrap_that_fails_is_told_with_its_exit_code_and_last_line(loaded):
+    loaded.release(2)
+    loaded.json("rollback")
+    docker("rm", "--force", loaded.container("server", "b"), loaded.container("bootstrap", "b"))
+    volume = f"{loaded.name}-b-models:/model"
+    spoil = "cd /model/v && for found in *; do rm -r $found && echo spoilt >$found; done"
+    docker("run", "--rm", "--user", "0", "--volume", volume, "mlops-tiny-v2", "sh", "-c", spoil)
+    story = refused(loaded, "bootstrap", within=SOON)
+    assert "77" in story
+    assert "deploy.sh" in story
+
+
+def test_a_server_image_that_is_not_there_is_told_before_anything_starts(loaded):
+    loaded.use(2)
+    loaded.configure(server={"image": "mlops-tiny-absent"})
+    done = loaded.run("release", "--model", f"{loaded.name}:2", code=2)
+    assert "mlops-tiny-absent" in done.stderr
+    assert loaded.serves() == loaded.versions[1]
+
+
+def test_a_candidate_that_crashes_under_traffic_is_rolled_back_and_its_bad_answers_are_counted(service):
+    versions = service.build_all(1, 2)
+    service.release(1)
+    service.configure(release={"bake": "60s", "drain": "5s"})
+    load = service.load()
+    started = time.monotonic()
+    report = service.release(2, code=5, CRASH_AFTER="9")
+    took = time.monotonic() - started
+    until(lambda: service.serves() == versions[1], 5, "back to what was live")
+    time.sleep(1)
+    count = load.end()
+    assert report["result"] == "reverted"
+    assert "under traffic" in report["reason"]
+    assert took < 40
+    assert set(count["answered"]) == set(versions.values())
+    bad = report["failed"]
+    assert 0 < count["failed"] == bad < 0.2 * count["sent"], (bad, count)
