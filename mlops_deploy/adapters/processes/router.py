@@ -69,6 +69,10 @@ class LocalRouter:
         self._service.require_ours()
         return KeeperStream(self._argv("serve"), self._env()) if self._state.exists() else None
 
+    def forget(self) -> None:
+        """Remove what is outside of the service's folder."""
+        shutil.rmtree(self._run(), ignore_errors=True)
+
     def end(self) -> None:
         """End HAProxy when it has answered what it has taken."""
         self._trim()

@@ -22,6 +22,7 @@ _JOB: Final = "job.json"
 _STATE: Final = "state.json"
 _LOCK: Final = "slot.lock"
 _PATIENCE: Final = 20.0
+_LAST: Final = 20
 
 Phase = Literal["begun", "bootstrap", "server", "ended"]
 
@@ -101,6 +102,17 @@ class SlotFolder:
     def log(self, task: ProcessTask) -> Path:
         """The file that a task's output is written to."""
         return self.path / f"{task}.log"
+
+    @property
+    def supervisor_log(self) -> Path:
+        """What the supervisor itself said: nothing, unless it failed."""
+        return self.path / "supervisor.log"
+
+    def supervisor_said(self) -> tuple[str, ...]:
+        """The last lines of that."""
+        with suppress(FileNotFoundError):
+            return tuple(self.supervisor_log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST:])
+        return ()
 
     @contextmanager
     def taken(self, doing: str) -> Iterator[None]:

@@ -70,7 +70,7 @@ class ProcessTarget:
         self._service.require_ours()
         folder = self._folder(slot)
         wanted = folder.require_ours(self._project, slot)
-        return SlotView(slot=slot, state="absent") if wanted is None else _view(wanted, folder.held())
+        return SlotView(slot=slot, state="absent") if wanted is None else _view(wanted, folder)
 
     def stop(self, slot: Slot, grace: float) -> None:
         """See `ports.Target`."""
@@ -116,6 +116,7 @@ class ProcessTarget:
         self._router.end()
         for slot in SLOTS:
             self._folder(slot).forget(volume=volumes)
+        self._router.forget()
         if volumes:
             self._service.forget()
 
@@ -135,15 +136,14 @@ class ProcessTarget:
             return
         before = held.supervisor if held else ""
         argv = (sys.executable, "-I", "-m", "mlops_deploy.adapters.processes.supervise", str(folder.path))
-        output, note = folder.path / "supervisor.log", folder.path / "supervisor.id"
-        output.unlink(missing_ok=True)
-        LocalRunner().detach(argv, env=self._env, output=output, note=note)
+        note = folder.path / "supervisor.id"
+        folder.supervisor_log.unlink(missing_ok=True)
+        LocalRunner().detach(argv, env=self._env, output=folder.supervisor_log, note=note)
         identity = note.read_text(encoding="ascii")
         until = time.monotonic() + _BEGIN
         while (now := folder.held()) is None or now.supervisor == before:
             if not alive(identity) or time.monotonic() > until:
-                said = output.read_text(encoding="utf-8", errors="replace").splitlines()
-                raise DeployError(f"the supervisor of `{folder.path}` did not start", detail=said[-20:])
+                raise DeployError(f"the supervisor of `{folder.path}` did not start", detail=folder.supervisor_said())
             time.sleep(_PAUSE)
 
     def _busy(self, slot: Slot) -> bool:
@@ -167,17 +167,18 @@ def _supervised(held: Held) -> bool:
     return held.phase != "ended" and alive(held.supervisor)
 
 
-def _view(wanted: Wanted, held: Held | None) -> SlotView:
+def _view(wanted: Wanted, folder: SlotFolder) -> SlotView:
+    held = folder.held()
     if held is None or (held.phase == "ended" and wanted.grace is not None):
         return SlotView(slot=wanted.slot, state="absent")
     if not _supervised(held):
-        return _ended(wanted, held)
+        return _ended(wanted, held, folder)
     running = held.phase == "server" and held.key == wanted.key
     state: SlotState = "running" if running else "preparing"
     return _shown(wanted, held, state)
 
 
-def _ended(wanted: Wanted, held: Held) -> SlotView:
+def _ended(wanted: Wanted, held: Held, folder: SlotFolder) -> SlotView:
     """A slot whose supervisor has ended, or was killed."""
     if wanted.grace is not None:
         return _shown(wanted, held, "running") if alive(held.process) else SlotView(slot=wanted.slot, state="absent")
@@ -186,7 +187,9 @@ def _ended(wanted: Wanted, held: Held) -> SlotView:
         return _shown(wanted, held, "failed", cause)
     if held.phase == "ended" or not of_this_boot(held.supervisor):
         return _shown(wanted, held, "stopped")
-    return _shown(wanted, held, "failed", Cause(kind="crash", message="the supervisor of the slot was killed"))
+    said = folder.supervisor_said()
+    cause = Cause(kind="crash", message=f"the supervisor of the slot {'failed' if said else 'was killed'}", lines=said)
+    return _shown(wanted, held, "failed", cause)
 
 
 def _shown(wanted: Wanted, held: Held, state: SlotState, cause: Cause | None = None) -> SlotView:
