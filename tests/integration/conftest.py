@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration import releasing
+from mlops_deploy.api.shells import ON_THIS_MACHINE
+from tests.integration import local_service, releasing
 
 ROOT = Path(__file__).parents[2]
 BASES = ("mlops-base:bookworm", "python:3.11-slim-bookworm")
@@ -39,6 +40,24 @@ def make_service(tiny_image, tmp_path):
         folder = tmp_path / f"service-{len(made)}"
         folder.mkdir()
         made.append(releasing.Service(folder=folder, **facts))
+        return made[-1]
+
+    yield make
+    for service in made:
+        service.end()
+
+
+@pytest.fixture
+def make_local(tmp_path):
+    """The same as local processes; needs HAProxy and a static busybox."""
+    if not any(path.exists() for path in ON_THIS_MACHINE):
+        pytest.skip("no busybox on this machine (`apt install busybox-static`)")
+    made = []
+
+    def make(**facts):
+        folder = tmp_path / f"local-{len(made)}"
+        folder.mkdir()
+        made.append(local_service.LocalService(folder=folder, **facts))
         return made[-1]
 
     yield make

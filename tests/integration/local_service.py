@@ -1,0 +1,76 @@
+"""A service of a test's own as local processes behind a local HAProxy, changed through the command line alone."""
+
+import json
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlops_deploy.api.server_env import Packages, programs_of
+from mlops_deploy.resources import IMAGES
+from tests.fakes.local_slots import processes_of
+from tests.integration.releasing import ROOT, Done, Service, run
+
+TINY_SERVER = ROOT / "tests" / "fakes" / "tiny_v2" / "server.py"
+LEASE_SECONDS = 60
+
+
+@dataclass
+class LocalService(Service):
+    """As `Service`, on target `process`: the tiny server stands where the environment of the real one would be."""
+
+    target: str = "process"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.environment |= {name: str(self.folder / name.lower()) for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME")}
+        self.configure(server=None)
+        self._install_tiny_server()
+
+    @property
+    def home(self) -> Path:
+        """The folder of everything that runs."""
+        return Path(self.environment["XDG_STATE_HOME"]) / "mlops-deploy" / self.name
+
+    @property
+    def keeper(self) -> Path:
+        """The keeper's state folder."""
+        return self.home / "router"
+
+    @property
+    def journal(self) -> Path:
+        """The last journal."""
+        return max((self.keeper / "journals").glob("[0-9]*.jsonl"))
+
+    def kill_at(self, point: int, *arguments: str) -> Done:
+        """A command that is killed right after its change number `point`; code -9, another when it had fewer."""
+        command = (sys.executable, str(ROOT / "tests" / "fakes" / "dying.py"), str(point), *arguments)
+        return run(*command, cwd=self.folder, env=self.environ(arguments[0]), timeout=120)
+
+    def expire_lease(self) -> None:
+        """Let the lease be as old as if its holder had not been heard for longer than it lives."""
+        path = self.keeper / "keys" / "lease.json"
+        entry = json.loads(path.read_bytes())
+        fresh = path.with_name(".lease.json.test")
+        fresh.write_text(json.dumps(entry | {"since": entry["since"] - LEASE_SECONDS - 1}))
+        fresh.replace(path)
+
+    def end(self) -> None:
+        """Remove everything of this service; whatever a failed test left is killed."""
+        for process in (*(load.process for load in self.loads), *self.commands):
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+        run(*self.command("down", "--volumes", "--force"), cwd=self.folder, env=self.environ("down"), timeout=120)
+        for pid in processes_of(self.folder):
+            os.kill(pid, signal.SIGKILL)
+
+    def _install_tiny_server(self) -> None:
+        recipe = IMAGES / "server"
+        packages = Packages(requirements=recipe / "requirements.txt", constraints=recipe / "constraints.txt")
+        programs = programs_of(packages, Path(self.environment["XDG_CACHE_HOME"]) / "mlops-deploy" / "servers")
+        programs.mkdir(parents=True)
+        (programs / "python").write_text(f"#!/bin/sh\nexec '{sys.executable}' -S '{TINY_SERVER}'\n")
+        (programs / "python").chmod(0o755)
+        (programs.parent / "complete").touch()
