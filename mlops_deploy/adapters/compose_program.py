@@ -1,5 +1,6 @@
 """The compose command: how it is called, and what its failures mean."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ def up_argv(project: str) -> tuple[str, ...]:
 
 def down_argv(project: str, grace: float) -> tuple[str, ...]:
     """Stop a project, known by its labels alone, with `grace` seconds to finish, and remove its containers."""
-    return (*_compose(project), "down", "--timeout", f"{grace:.0f}")
+    return (*_compose(project), "down", "--timeout", str(math.ceil(grace)))
 
 
 def router_error(lines: Sequence[str], port: int) -> DeployError:

@@ -3,9 +3,16 @@
 import dataclasses
 import json
 import os
+import re
+import shutil
+import socket
+import socketserver
 import subprocess
+import sys
+import threading
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +22,8 @@ from mlops_deploy.adapters.docker_engine import DockerEngine
 from mlops_deploy.adapters.process import LocalRunner
 from mlops_deploy.api.prepare import DockerSupply
 from mlops_deploy.config.load import load_with_files
-from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.errors import ContentMismatchError, UnreachableError, UnusableInputError
+from mlops_deploy.release.codec import encode
 from mlops_deploy.spec.owner import Owner
 from mlops_deploy.spec.rendered import JobImage
 from mlops_deploy.store.layout import LayoutStore
@@ -29,7 +37,7 @@ STAND_IN = "mlops-deploy-test-router:1"
 STAND_IN_FILE = """
 FROM mlops-base:bookworm
 RUN mkdir /state && chown 65532:65532 /state
-CMD ["python3", "-c", "import http.server as h; h.ThreadingHTTPServer(('', 8080), h.BaseHTTPRequestHandler).serve_forever()"]
+CMD ["python3", "-m", "http.server", "8080"]
 """
 PORT = 18731
 
@@ -91,13 +99,15 @@ class Place:
         (self.folder / "mlops.json").write_text(json.dumps(document))
         built = run("mlops-deploy", "build-model", "-f", "mlops.json", "--store", self.store.path, cwd=self.folder)
         assert built.returncode == 0, built.stderr
-        spec, _ = load_with_files(self.folder / "mlops.json", None)
-        supply = DockerSupply(spec=spec, store=self.store, engine=self.engine)
-        artefact = supply.artefact(self.store.newest(self.service), None)
+        artefact = self.supply().artefact(self.store.newest(self.service), None)
         if loaded:
-            supply.prepare(artefact, Silent())
+            self.supply().prepare(artefact, Silent())
             self.made.add(artefact.carrier)
         return artefact
+
+    def supply(self):
+        spec, _ = load_with_files(self.folder / "mlops.json", None)
+        return DockerSupply(spec=spec, store=self.store, engine=self.engine)
 
     def wait(self, *states, slot="a", target=None, seconds=30.0):
         until, seen = time.monotonic() + seconds, []
@@ -228,18 +238,216 @@ def test_observing_is_quick(place):
     assert sorted(times)[len(times) // 2] < 0.03
 
 
-def test_what_one_process_began_another_goes_on_with(place):
-    """A compose command dies with who called it; the next who comes finishes what it began."""
+def slowed(place, artefact, seconds):
+    """The same with a carrier that takes its time."""
+    command = json.dumps(["/bin/sh", "-c", f"/bin/busybox sleep {seconds}; . /deploy.sh"])
+    image = f"{artefact.carrier}-slow{seconds}"
+    built = run("docker", "build", "--tag", image, "-", input=f"FROM {artefact.carrier}\nCMD {command}\n")
+    assert built.returncode == 0, built.stderr
+    place.made.add(image)
+    job = {**artefact.job, "bootstrap": {**artefact.job["bootstrap"], "image": image}}
+    return dataclasses.replace(artefact, job=job)
+
+
+KILLED = """
+import json, sys, time
+from pathlib import Path
+from mlops_deploy.release.codec import decode
+from mlops_deploy.release.state import Artefact
+from tests.integration.test_docker_target import Place
+place = Place(Path(sys.argv[1]), sys.argv[2])
+place.target.ensure("a", decode(Artefact, json.load(sys.stdin)))
+print("begun", flush=True)
+time.sleep(60)
+"""
+
+
+def test_what_a_killed_process_began_another_goes_on_with(place):
+    """The compose command ends with the process that called it; the next who comes finishes what it began."""
     place.network()
-    artefact = place.artefact()
+    artefact = slowed(place, place.artefact(), 4)
+    argv = [sys.executable, "-c", KILLED, str(place.folder), place.service]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as child:
+        child.stdin.write(json.dumps(encode(artefact)))
+        child.stdin.close()
+        assert child.stdout.readline() == "begun\n"
+        place.wait("preparing")
+        child.kill()
+    time.sleep(1)
+    assert run("pgrep", "-f", f"compose .*{place.service}-a").stdout == "", "no compose command outlives its caller"
+    assert place.target.observe("a").state == "preparing", "the bootstrap runs in the engine"
+    view = place.wait("stopped")
+    assert view.key == artefact.key, "copied, and nobody there to start the server"
     place.target.ensure("a", artefact)
+    assert place.wait("running").revision == view.revision
+
+
+def test_stopping_what_is_only_being_prepared(place):
+    place.network()
+    place.target.ensure("a", slowed(place, place.artefact(), 30))
     while place.target.observe("a").revision == "":
-        time.sleep(0.01)
-    place.target._ups.pop("a").process.end(0)
-    other = place.another()
-    assert other.observe("a").state in {"preparing", "stopped"}
-    other.ensure("a", artefact)
-    assert place.wait("running", target=other).key == artefact.key
+        time.sleep(0.05)
+    began = time.monotonic()
+    place.target.stop("a", 1)
+    assert time.monotonic() - began < 5
+    place.wait("absent")
+    time.sleep(1)
+    assert place.target.observe("a").state == "absent"
+
+
+def test_another_artefact_takes_the_place_of_one_that_is_being_prepared(place):
+    place.network()
+    place.target.ensure("a", slowed(place, place.artefact(), 30))
+    second = place.artefact(weights=(10.0, 0.0))
+    assert place.up(second).key == second.key
+
+
+def test_a_log_is_followed_until_the_task_ends(place):
+    place.network()
+    place.target.ensure("a", place.artefact(env={"CRASH_AFTER": "3"}))
+    place.wait("running")
+    lines = list(place.target.logs("server", "a", 10, follow=True))
+    assert lines == ["error: crashed, as asked"]
+    assert list(place.target.logs("server", "b", 10, follow=True)) == []
+
+
+class TestEngine:
+    """The SDK and the compose command talk to the same engine, however it is named."""
+
+    @pytest.fixture
+    def relay(self, tmp_path):
+        with Relay(tmp_path / "relay.sock") as relay:
+            yield relay
+
+    def test_by_a_host(self, place, relay, monkeypatch):
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{relay.path}")
+        self.use(place, relay)
+
+    def test_by_a_context(self, place, relay, monkeypatch, tmp_path):
+        monkeypatch.delenv("DOCKER_HOST", raising=False)
+        monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "config"))
+        made = run("docker", "context", "create", "other", "--docker", f"host=unix://{relay.path}")
+        assert made.returncode == 0, made.stderr
+        assert run("docker", "context", "use", "other").returncode == 0
+        self.use(place, relay)
+
+    def use(self, place, relay):
+        place.network()
+        artefact, target = place.artefact(), place.another()
+        target.observe("a")
+        assert relay.agents == {"docker-sdk-python"}
+        target.ensure("a", artefact)
+        place.wait("running", target=target)
+        assert relay.agents == {"docker-sdk-python", "compose"}
+
+    def test_one_that_is_not_there(self, place, monkeypatch):
+        monkeypatch.setenv("DOCKER_HOST", "unix:///run/nobody.sock")
+        for call in (lambda t: t.observe("a"), lambda t: t.keeper(), lambda t: t.make_router("")):
+            with pytest.raises(UnreachableError, match=r"unix:///run/nobody\.sock"):
+                call(place.another())
+
+
+class Relay:
+    """A socket in front of the engine's that notes who connects, by the `User-Agent` of the first request."""
+
+    def __init__(self, path):
+        self.path, self.agents = path, set()
+        relay = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self):
+                with socket.socket(socket.AF_UNIX) as engine:
+                    engine.connect("/var/run/docker.sock")
+                    first = self.request.recv(65536)
+                    if found := re.search(rb"(?i)user-agent: (docker-sdk-python|compose)", first):
+                        relay.agents.add(found[1].decode())
+                    engine.sendall(first)
+                    back = threading.Thread(target=pump, args=(engine, self.request), daemon=True)
+                    back.start()
+                    pump(self.request, engine)
+                    back.join()
+
+        class Server(socketserver.ThreadingUnixStreamServer):
+            daemon_threads, block_on_close = True, False
+
+        self.server = Server(str(path), Handler)
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def pump(source, sink):
+    with suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    with suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
+
+
+class TestSupply:
+    """What a release brings into the engine, and what it refuses to begin with."""
+
+    def test_a_carrier_of_the_store_is_loaded_once(self, place):
+        artefact = place.artefact(loaded=False)
+        assert place.engine.image_id(artefact.carrier) is None
+        first, second = Silent(), Silent()
+        supply = place.supply()
+        supply.prepare(artefact, first)
+        place.made.add(artefact.carrier)
+        supply.prepare(artefact, second)
+        assert first.told[-1][1] == first.told[-1][2] > 0
+        assert second.told == [], "nothing is sent twice"
+        assert place.engine.image_id(artefact.carrier) is not None
+
+    def test_another_image_under_its_name_is_not_taken_for_it(self, place):
+        artefact = place.artefact(loaded=False)
+        run("docker", "tag", STAND_IN, artefact.carrier)
+        place.made.add(artefact.carrier)
+        told = Silent()
+        place.supply().prepare(artefact, told)
+        assert told.told
+        assert place.engine.image_id(artefact.carrier) != place.engine.image_id(STAND_IN)
+
+    def test_a_damaged_store_is_told_and_nothing_is_loaded(self, place):
+        artefact = place.artefact(loaded=False)
+        for blob in (place.store.path / "blobs" / "sha256").iterdir():
+            data = blob.read_bytes()
+            if b"weights" in data:
+                blob.chmod(0o644)
+                blob.write_bytes(data.replace(b"weights", b"weighty"))
+        with pytest.raises(ContentMismatchError, match="is damaged"):
+            place.supply().prepare(artefact, Silent())
+        assert place.engine.image_id(artefact.carrier) is None
+
+    def test_a_carrier_that_is_in_the_engine_alone_will_do(self, place):
+        artefact = place.artefact()
+        shutil.rmtree(place.store.path)
+        place.supply().prepare(artefact, Silent())
+        run("docker", "image", "rm", artefact.carrier)
+        with pytest.raises(UnusableInputError, match="is neither in the store"):
+            place.supply().prepare(artefact, Silent())
+
+    def test_a_server_that_is_not_there(self, place):
+        place.artefact()
+        carrier = place.store.newest(place.service)
+        with pytest.raises(UnusableInputError, match="`nothing:1` is not in the engine") as caught:
+            place.supply().artefact(carrier, "nothing:1")
+        assert caught.value.hint == "`docker pull nothing:1` gets it"
+        gone = dataclasses.replace(place.supply().artefact(carrier, None), server_id=f"sha256:{'0' * 64}")
+        with pytest.raises(UnusableInputError, match="is not in the engine any more"):
+            place.supply().prepare(gone, Silent())
+
+    def test_the_server_is_meant_by_its_id(self, place):
+        artefact = place.artefact()
+        assert artefact.server == TINY
+        assert artefact.job["server"]["image"] == artefact.server_id == str(place.engine.image_id(TINY))
+        assert artefact.proof.identity == f"/v2/models/{place.service}/versions/{artefact.proof.version}/ready"
+        assert artefact.proof.endpoint == f"/v2/models/{place.service}/ready"
 
 
 class TestCauses:
@@ -326,19 +534,19 @@ class TestForeign:
             place.target.ensure("a", artefact)
         assert caught.value.exit_code == 2
         with pytest.raises(UnusableInputError, match="its labels do not say"):
-            place.target.stop("a", 1) or place.target.observe("a")
+            place.target.observe("a")
         assert run("docker", "inspect", name).stdout == before
 
-    def test_a_slot_of_another_environment(self, place):
+    def test_what_a_stand_alone_file_of_an_environment_called_a_made(self, place):
         place.network()
-        place.up(place.artefact())
-        other = ComposeTarget(
-            Owner(service=place.service[:-1], environment=place.service[-1]), PORT, None, LocalRunner(), LocalRunner()
-        )
-        assert other.observe("a").state == "absent", "its project has another name"
-        same = ComposeTarget(Owner(service="other"), PORT, None, LocalRunner(), LocalRunner())
-        same._owner = dataclasses.replace(same._owner, service=place.service, environment=None)
-        assert same.observe("a").state == "running"
+        labels = Owner(service=place.service, environment="a").labels().items()
+        name = f"{place.service}-a-server-1"
+        run("docker", "create", *(f"--label={key}={value}" for key, value in labels), "--name", name, TINY)
+        for call in (lambda: place.target.ensure("a", place.artefact()), lambda: place.target.observe("a")):
+            with pytest.raises(UnusableInputError, match=f"container `{name}`"):
+                call()
+        with pytest.raises(UnusableInputError, match=f"container `{name}`"):
+            list(place.target.logs("server", "a", 1, follow=False))
 
     def test_a_volume(self, place):
         place.network()
