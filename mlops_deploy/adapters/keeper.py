@@ -60,10 +60,14 @@ class Stream(Protocol):
 
 
 class KeeperClient:
-    """A keeper at the other end of what `connect` opens; see `ports.Keeper`. One caller at a time."""
+    """A keeper at the other end of what `connect` opens; see `ports.Keeper`. One caller at a time.
 
-    def __init__(self, connect: Callable[[], Stream]) -> None:
+    An answer may take `patience` seconds; more, where the request itself says how long it may last.
+    """
+
+    def __init__(self, connect: Callable[[], Stream], patience: float = PATIENCE) -> None:
         self._connect = connect
+        self._patience = patience
         self._stream: Stream | None = None
         self._id = 0
 
@@ -78,7 +82,7 @@ class KeeperClient:
 
     def ask(self, slot: Slot | None, path: str, body: JsonValue, timeout: float) -> Answered:
         """See `ports.Keeper`."""
-        bound = timeout + PATIENCE
+        bound = timeout + self._patience
         return _understood(Answered, self._done("ask", bound, slot=slot, path=path, body=body, timeout=timeout))
 
     def get(self, key: str) -> Stored:
@@ -120,13 +124,13 @@ class KeeperClient:
             stream.close()
 
     def _asked(self, kind: type[T], op: str, **fields: JsonValue) -> T | Refused:
-        answer = self._call(op, PATIENCE, fields)
+        answer = self._call(op, self._patience, fields)
         if "refused" in answer:
             return _understood(Refused, answer["refused"])
         return _understood(kind, answer.get("ok"))
 
-    def _done(self, op: str, seconds: float = PATIENCE, **fields: JsonValue) -> JsonValue:
-        return self._call(op, seconds, fields).get("ok")
+    def _done(self, op: str, seconds: float = 0.0, **fields: JsonValue) -> JsonValue:
+        return self._call(op, max(seconds, self._patience), fields).get("ok")
 
     def _call(self, op: str, seconds: float, fields: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         """Send a request and wait for its answer; whatever goes wrong meanwhile, the stream is not used again."""
@@ -191,7 +195,7 @@ def _is_quiet(stream: Stream) -> bool:
 
 def _line(stream: Stream, until: float) -> bytes:
     line = bytearray()
-    while not line.endswith(b"\n"):
+    while b"\n" not in line:
         left = until - time.monotonic()
         if left <= 0:
             raise TimeoutError("its time is over")

@@ -22,7 +22,7 @@ def get(folder: Folder, key: str) -> dict:
 def names(folder: Folder, prefix: str) -> list[str]:
     """The keys that begin with `prefix`."""
     found = (name.removesuffix(".json").replace("%", "/") for name in folder.names("keys"))
-    return [name for name in found if name.startswith(prefix)]
+    return sorted(name for name in found if name.startswith(prefix))
 
 
 def put(folder: Folder, key: str, value: object, index: int, token: int) -> int:
@@ -76,7 +76,7 @@ def _is_lease(value: object) -> bool:
 
 def _check_lease(value: object, before: dict | None) -> None:
     if value is None or not _is_lease(value):
-        raise WrongError("input", "a lease is an object with token (int), holder (text, object, null) and ttl (seconds)")
+        raise WrongError("input", "a lease is an object: token (int), holder (text, object, null), ttl (seconds)")
     if before is not None and value["token"] < before["token"]:
         raise RefusedError(f"the token of the lease is {before['token']} and never goes back")
 

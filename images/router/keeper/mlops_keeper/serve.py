@@ -64,7 +64,7 @@ class Keeper:
         from mlops_keeper.probe import ask  # noqa: PLC0415 - its libraries cost as much as all the rest
 
         slot = request.get("slot")
-        if slot not in {"a", "b", None}:
+        if slot not in ("a", "b", None):
             raise WrongError("input", "`slot` is a, b or null")
         timeout = float(_field(request, "timeout", int | float))
         return ask(self.proxy.run, slot, _field(request, "path", str), request.get("body"), timeout)
@@ -146,6 +146,8 @@ def answer(keeper: Keeper, line: bytes) -> dict:
         return {"id": request_id, "refused": {"reason": refusal.reason, "fenced": refusal.fenced}}
     except WrongError as wrong:
         error = {"kind": wrong.kind, "message": wrong.message, "lines": wrong.lines}
+    except UnicodeError:
+        error = {"kind": "input", "message": "a text holds half of a surrogate pair", "lines": ()}
     except Exception as failure:  # noqa: BLE001 - a fault of ours is an answer too
         error = {"kind": "state", "message": f"{type(failure).__name__}: {failure}", "lines": ()}
     return {"id": request_id, "error": error}
