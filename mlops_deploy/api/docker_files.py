@@ -3,14 +3,13 @@
 from typing import cast
 
 from mlops_deploy.api.artefact import carrier_ref, make_artefact
+from mlops_deploy.api.router_config import router_config
 from mlops_deploy.api.router_image import router_tag
-from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.release.state import SLOTS, Artefact
-from mlops_deploy.render.router import RouterSettings, render_router, router_paths
 from mlops_deploy.render.slots import ROUTER_PORT, router_text, slot_job, slot_text
 from mlops_deploy.spec.deploy import DeploySpec, JsonValue
 from mlops_deploy.spec.owner import Owner
-from mlops_deploy.spec.preset import Preset, fill
+from mlops_deploy.spec.preset import Preset
 from mlops_deploy.spec.rendered import JobImage, Rendered
 from mlops_deploy.store.layout import Stored
 
@@ -34,19 +33,13 @@ def docker_artefact(
 
 def docker_router(spec: DeploySpec, preset: Preset) -> str:
     """The configuration of the router in front of both slots, which it finds by the names that they have."""
-    if preset.ready.endpoint is None:
-        raise UnusableInputError(f"preset `{preset.name}` has no `ready.endpoint`, which a router asks")
-    return render_router(
-        RouterSettings(
-            service=spec.project,
-            listen=f"*:{ROUTER_PORT}",
-            a=f"{spec.project}-a:{preset.ports.http}",
-            b=f"{spec.project}-b:{preset.ports.http}",
-            by_name=True,
-            check_path=fill(preset.ready.endpoint, {"name": spec.model.name}),
-            check_status=preset.ready.status,
-            paths=router_paths(preset, spec.model.name),
-        )
+    return router_config(
+        spec,
+        preset,
+        listen=f"*:{ROUTER_PORT}",
+        a=f"{spec.project}-a:{preset.ports.http}",
+        b=f"{spec.project}-b:{preset.ports.http}",
+        by_name=True,
     )
 
 

@@ -53,6 +53,12 @@ def find_or_make(packages: Packages, cache: Path, environ: Mapping[str, str], la
     return programs
 
 
+def server_cache(environ: Mapping[str, str]) -> Path:
+    """`$XDG_CACHE_HOME/mlops-deploy/servers`; a relative one does not count, says the base directory specification."""
+    configured = Path(environ.get("XDG_CACHE_HOME") or ".")
+    return (configured if configured.is_absolute() else Path.home() / ".cache") / "mlops-deploy" / "servers"
+
+
 def programs_of(packages: Packages, cache: Path) -> Path:
     """Where `find_or_make` finds or makes the environment's programs."""
     return cache / _key(packages) / "bin"

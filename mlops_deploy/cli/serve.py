@@ -70,7 +70,7 @@ def serve(**chosen: object) -> None:
 def _prepare(choices: Choices, project: Project, telling: "Story") -> "Serving":
     from mlops_deploy.api.bootstrap import place_model
     from mlops_deploy.api.serve import Served, Serving, choose_port, environment
-    from mlops_deploy.api.server_env import find_or_make
+    from mlops_deploy.api.server_env import find_or_make, server_cache
     from mlops_deploy.spec.deploy import Ready
 
     spec = project.spec
@@ -79,7 +79,7 @@ def _prepare(choices: Choices, project: Project, telling: "Story") -> "Serving":
     choose_port(asked)
     stored = _carrier(choices.model, project, telling)
     path = place_model(project.store(), stored, project.root / ".mlops" / "serve", wiring.runner(), telling)
-    programs = find_or_make(_packages(build), _cache(), os.environ, wiring.launcher(), telling)
+    programs = find_or_make(_packages(build), server_cache(os.environ), os.environ, wiring.launcher(), telling)
     ready = spec.ready if spec else Ready()
     served = Served(
         model=stored.name,
@@ -140,12 +140,6 @@ def _built(path: Path | None, project: Project, telling: "Story") -> "Stored":
     build = model_build(project, telling, path=path)
     built = build_model(build, [store_destination(project, build, telling)], project.cache(), telling)
     return project.store().find(built.carrier.digest.hex)
-
-
-def _cache() -> Path:
-    """`$XDG_CACHE_HOME/mlops-deploy/servers`; a relative one does not count, says the base directory specification."""
-    configured = Path(os.environ.get("XDG_CACHE_HOME") or ".")
-    return (configured if configured.is_absolute() else Path.home() / ".cache") / "mlops-deploy" / "servers"
 
 
 def _report(output: str, served: "Served", process: "Running", verdict: str) -> None:

@@ -1,5 +1,6 @@
 """The composition root: the only module that imports adapters, and only when a command needs them."""
 
+import os
 from typing import TYPE_CHECKING
 
 from mlops_deploy.ports import Clock, Engine, ImageBuilder, Launcher, Runner
@@ -69,6 +70,42 @@ def docker_service(project: "Project", spec: "DeploySpec", clock: Clock, holder:
         target=ComposeTarget(owner_of(spec), spec.port, router, runner(), launcher()),
         supply=DockerSupply(spec=spec, store=project.store(), engine=images),
         router_config=router_config,
+        clock=clock,
+        holder=holder,
+    )
+
+
+def process_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: "Holder") -> "Service":
+    """The service as processes of this machine, below `$XDG_STATE_HOME/mlops-deploy`."""
+    from mlops_deploy.adapters.processes.target import ProcessTarget, state_home
+    from mlops_deploy.api.docker_files import owner_of
+    from mlops_deploy.api.process_job import ProcessSupply
+    from mlops_deploy.api.router_config import router_config
+    from mlops_deploy.api.server_env import server_cache
+    from mlops_deploy.api.server_inputs import known_preset
+    from mlops_deploy.api.service import Service
+    from mlops_deploy.release.state import SLOTS
+
+    target = ProcessTarget(owner_of(spec), spec.port, home=state_home(os.environ), environ=os.environ)
+    preset = known_preset(spec.preset)
+
+    def local_router() -> str:
+        a, b = ("{}:{}".format(*target.address(slot)) for slot in SLOTS)
+        return router_config(spec, preset, listen=f"127.0.0.1:{spec.port}", a=a, b=b, by_name=False)
+
+    return Service(
+        spec=spec,
+        target_name="process",
+        target=target,
+        supply=ProcessSupply(
+            spec=spec,
+            preset=preset,
+            store=project.store(),
+            cache=server_cache(os.environ),
+            environ=os.environ,
+            launcher=launcher(),
+        ),
+        router_config=local_router,
         clock=clock,
         holder=holder,
     )

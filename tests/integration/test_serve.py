@@ -19,10 +19,9 @@ from pathlib import Path
 import pytest
 
 from mlops_deploy.adapters.process import LocalRunner
-from mlops_deploy.api.server_env import Packages, find_or_make
+from mlops_deploy.api.server_env import Packages, find_or_make, server_cache
 from mlops_deploy.api.shells import ON_THIS_MACHINE
 from mlops_deploy.cli.console import PlainStory
-from mlops_deploy.cli.serve import _cache
 from mlops_deploy.errors import UnreachableError
 from mlops_deploy.resources import IMAGES
 
@@ -51,7 +50,7 @@ def programs():
     recipe = IMAGES / "server"
     packages = Packages(requirements=recipe / "requirements.txt", constraints=recipe / "constraints.txt")
     try:
-        return find_or_make(packages, _cache(), os.environ, LocalRunner(), PlainStory())
+        return find_or_make(packages, server_cache(os.environ), os.environ, LocalRunner(), PlainStory())
     except UnreachableError as absent:
         if "index" in os.environ.get("MLOPS_DEPLOY_REQUIRE", "").split(","):
             raise
@@ -278,7 +277,7 @@ MAKE = """
 import os, sys
 from pathlib import Path
 from mlops_deploy.adapters.process import LocalRunner
-from mlops_deploy.api.server_env import Packages, find_or_make
+from mlops_deploy.api.server_env import Packages, find_or_make, server_cache
 from mlops_deploy.cli.console import PlainStory
 here = Path(sys.argv[1])
 packages = Packages(requirements=here / "requirements.txt", constraints=here / "constraints.txt")
