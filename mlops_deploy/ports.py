@@ -263,6 +263,17 @@ class Target(Protocol):
         """
         ...
 
+    def router_differs(self) -> str | None:
+        """What a router has otherwise than it would be made now, and no `configure` changes; None for nothing."""
+        ...
+
+    def replace_router(self, config: str) -> None:
+        """Make the router anew, with the state that it has; clients get no answer meanwhile.
+
+        When the new one does not start the old one is made again, and the error raised.
+        """
+        ...
+
     def keeper(self) -> Keeper | None:
         """A stream to the keeper; None when there is no router."""
         ...

@@ -16,7 +16,7 @@ from mlops_deploy.adapters.keeper_exec import KeeperExec
 from mlops_deploy.errors import DeployError
 from mlops_deploy.ports import Keeper, Launcher, Runner, Running, Task
 from mlops_deploy.release.state import SLOTS, Artefact, Cause, Slot, SlotView
-from mlops_deploy.render.slots import router_text, slot_text
+from mlops_deploy.render.slots import ROUTER_PORT, router_text, slot_text
 from mlops_deploy.spec.owner import LABEL, Owner
 from mlops_deploy.spec.rendered import JobImage
 
@@ -25,6 +25,9 @@ _PATIENCE: Final = 15
 
 _GRACE: Final = 3
 """Seconds to end for what has no traffic and makes room."""
+
+_ROUTER_GRACE: Final = 35
+"""Seconds to end for a router: more than the 30 that requests in flight get."""
 
 _ROUTER_DEADLINE: Final = 60.0
 _SHOWN: Final = 20
@@ -122,9 +125,40 @@ class ComposeTarget:
         if found is not None:
             self._start_router(found)
             return
+        self._up_router(config, self._router, self._port)
+
+    def router_differs(self) -> str | None:
+        """See `ports.Target`."""
+        found = self._router_setup()
+        if found is None:
+            return None
+        image, port = found
+        said = [f"it runs the image `{image.ref}`, not `{self._router.ref}`"] if image != self._router else []
+        said += [f"it listens on port {port}, not {self._port}"] if port != self._port else []
+        return " and ".join(said) or None
+
+    def replace_router(self, config: str) -> None:
+        """See `ports.Target`."""
+        before = self._router_setup()
+        self._things.clear(self._project(None), None, _ROUTER_GRACE)
+        try:
+            self._up_router(config, self._router, self._port)
+        except DeployError:
+            if before is not None:
+                self._up_router(config, *before)
+            raise
+
+    def _router_setup(self) -> tuple[JobImage, int] | None:
+        found = self._things.container(self._name("router", None), None)
+        if found is None:
+            return None
+        (binding,) = found["HostConfig"]["PortBindings"][f"{ROUTER_PORT}/tcp"]
+        return JobImage(ref=found["Config"]["Image"], local=True), int(binding["HostPort"])
+
+    def _up_router(self, config: str, image: JobImage, port: int) -> None:
         new_volume = self._things.volume(self._volume(None), None) is None
         new_network = not self._things.network()
-        text = router_text(self._owner, self._port, self._router, config)
+        text = router_text(self._owner, port, image, config)
         done = self._runner.run(
             up_argv(self._project(None)),
             cwd=_NOWHERE,
@@ -138,7 +172,7 @@ class ComposeTarget:
                 self._things.remove_volume(self._volume(None), None)
             if new_network:
                 self._things.remove_network()
-            raise router_error(done.err.splitlines(), self._port)
+            raise router_error(done.err.splitlines(), port)
 
     def keeper(self) -> Keeper | None:
         """See `ports.Target`."""

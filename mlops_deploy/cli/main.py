@@ -34,6 +34,8 @@ SECTIONS: Final = {
     "Keep": {
         "freeze": "Let no release begin until unfreeze; who tries is told why (exit code 3).",
         "unfreeze": "Lift the freeze, so that releases may begin again.",
+        "router": "Give the router the configuration of now: checked first, then reloaded without losing a connection.",
+        "tend": "Do what is due when nobody decided in time; for a timer, say every minute.",
         "down": "End the service: close the router, stop both slots, remove everything but the volumes.",
     },
 }

@@ -102,6 +102,15 @@ class ProcessTarget:
         """See `ports.Target`."""
         self._router.make(config)
 
+    def router_differs(self) -> str | None:
+        """See `ports.Target`. Nothing: the port, too, is in the configuration."""
+        return None
+
+    def replace_router(self, config: str) -> None:
+        """See `ports.Target`."""
+        self._router.end()
+        self._router.make(config)
+
     def keeper(self) -> Keeper | None:
         """See `ports.Target`."""
         return self._router.keeper()

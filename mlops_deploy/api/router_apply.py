@@ -1,0 +1,64 @@
+"""`router apply`: the router gets the configuration that it would be made with now, without losing a connection."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from mlops_deploy.api.drive import drive
+from mlops_deploy.api.service import Service, existing_world
+from mlops_deploy.errors import DeployError, UnusableInputError
+from mlops_deploy.release import lease as leases
+from mlops_deploy.release.state import SLOTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What was done: the router was down and is `started`, its configuration `changed`, it was `replaced` as a whole.
+
+    `differs` says what a running router cannot change and is not as it would be made now.
+    """
+
+    started: bool
+    changed: bool
+    replaced: bool
+    differs: str | None
+
+
+def router_apply(service: Service, *, replace: bool) -> Applied:
+    """Check the configuration, write it and reload; with `replace` make the router anew where that is not enough.
+
+    Raises `LockedError` when another command is at work, `UnusableInputError` when nothing has been released yet,
+    `DeployError` with the proxy's own words for a configuration that it does not take.
+    """
+    config = service.router_config()
+    started = _started(service, config)
+    with existing_world(service) as world:
+        lease, index = drive(leases.acquire(service.holder, None), world)
+        try:
+            changed = world.keeper.configure(config)
+            differs = service.target.router_differs()
+            if differs and replace:
+                service.target.replace_router(config)
+        finally:
+            with suppress(DeployError):  # it expires by itself
+                drive(leases.let_go(lease, index), world)
+    return Applied(started=started, changed=changed, replaced=bool(differs) and replace, differs=differs)
+
+
+def _started(service: Service, config: str) -> bool:
+    """Start a router that is down; whether it was."""
+    target = service.target
+    keeper = target.keeper()
+    if keeper is None and all(target.observe(slot).state == "absent" for slot in SLOTS):
+        raise UnusableInputError(
+            f"`{service.spec.project}` has no router on target `{service.target_name}`, and nothing to route to",
+            hint="`mlops-deploy release` makes both",
+        )
+    if keeper is not None:
+        try:
+            up = keeper.observed().applied is not None
+        finally:
+            keeper.close()
+        if up:
+            return False
+    target.make_router(config)
+    return True

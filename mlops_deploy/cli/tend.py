@@ -1,0 +1,26 @@
+"""`mlops-deploy tend`: what a deadline says shall happen when nobody decided."""
+
+import click
+
+from mlops_deploy.cli.place import Place, placed
+
+
+@click.command("tend")
+@placed
+def tend(place: Place) -> int:
+    """Do what is due when nobody decided in time; for a timer, say every minute.
+
+    A release that waited too long for a decision turns back. Silent, with exit code 0, when nothing was due.
+    """
+    from mlops_deploy.api import tend as api
+    from mlops_deploy.cli.progress import PlainRelease
+
+    telling = PlainRelease()
+    report = api.tend(place.service(), telling.witness)
+    if report is None:
+        return 0
+    click.echo(f"release `{report.release}`: {report.result}: {report.reason}", err=True)
+    for line in report.lines:
+        click.echo(line, err=True)
+    click.echo(f"next: {report.hint or place.command('status')}", err=True)
+    return report.code
