@@ -100,8 +100,13 @@ def judge(
     now: float,
     doing: Literal["up", "down"] | None,
 ) -> SlotState | Fault:
-    """How a slot is; `doing` says that it is being started or stopped right now, by this process."""
-    if doing != "down" and (fault := _bootstrap_fault(bootstrap) or _server_fault(server, past, now)):
+    """How a slot is; `doing` says that it is being started or stopped right now, by this process.
+
+    What is being stopped counts as running until nothing of it is left.
+    """
+    if doing == "down":
+        return "absent" if bootstrap is None and server is None else "running"
+    if fault := _bootstrap_fault(bootstrap) or _server_fault(server, past, now):
         return fault
     if server is not None and server.up:
         return "running"

@@ -262,6 +262,10 @@ time.sleep(60)
 """
 
 
+def composing(place):
+    return run("pgrep", "-f", f"compose .*{place.service}-a").stdout
+
+
 def test_what_a_killed_process_began_another_goes_on_with(place):
     """The compose command ends with the process that called it; the next who comes finishes what it began."""
     place.network()
@@ -272,9 +276,10 @@ def test_what_a_killed_process_began_another_goes_on_with(place):
         child.stdin.close()
         assert child.stdout.readline() == "begun\n"
         place.wait("preparing")
+        assert composing(place)
         child.kill()
     time.sleep(1)
-    assert run("pgrep", "-f", f"compose .*{place.service}-a").stdout == "", "no compose command outlives its caller"
+    assert not composing(place), "no compose command outlives its caller"
     assert place.target.observe("a").state == "preparing", "the bootstrap runs in the engine"
     view = place.wait("stopped")
     assert view.key == artefact.key, "copied, and nobody there to start the server"

@@ -83,7 +83,9 @@ def test_a_container_that_never_started_is_read():
         (COPIED, server(status="exited"), None, "stopped"),
         (COPIED, server(status="exited", code=137), None, "stopped"),
         (COPIED, server(status="exited", code=143), None, "stopped"),
-        (COPIED, server(status="exited", code=1, policy="no"), "down", "stopped"),
+        (COPIED, server(status="exited", code=1, policy="no"), "down", "running"),
+        (COPIED, None, "down", "running"),
+        (None, None, "down", "absent"),
         (COPIED, None, None, "stopped"),
     ],
 )
