@@ -201,7 +201,7 @@ class Service:
             text = answer.read()
         finally:
             client.close()
-        return answer.status, json.loads(text) if answer.status == http.client.OK else dict(answer.getheaders())
+        return answer.status, json.loads(text) if answer.status == http.client.OK else dict(answer.headers)
 
     def serves(self) -> str | int:
         """The version that answers clients now, or the status of the refusal."""

@@ -37,8 +37,7 @@ def test_no_request_fails_while_two_versions_change_places_again_and_again(servi
     assert count["failed"] == 0, count
     assert count["rate"] >= 200
     assert set(count["answered"]) == answered
-    history = service.json("history")
-    assert len(history) >= SWITCHES + 1
+    assert all(entry["failed"] == 0 for entry in service.json("history"))
 
 
 def test_the_first_release_opens_the_router_and_one_without_changes_does_nothing(service):
@@ -127,7 +126,7 @@ def answers(service, until):
     seen = []
     while not until.is_set():
         status, answer = service.ask()
-        seen.append((status, answer.get("model_version"), answer.get("Retry-After")))
+        seen.append((status, answer.get("model_version"), answer.get("retry-after")))
         time.sleep(0.03)
     return seen
 
