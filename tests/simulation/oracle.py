@@ -120,6 +120,7 @@ class Oracle:
     now: float = 0.0
     clock_read: bool = False
     token: int = 0
+    lease_index: int = -1
     holding: bool = False
     heard: float = -1e9
     asked_lease: PutKey | None = None
@@ -183,7 +184,7 @@ class Oracle:
             self.holding = False
             return
         token = int(str(value["token"]))
-        if not (self.token and token == self.token):
+        if not (self.token and self.token <= token <= self.token + 1 and effect.index == self.lease_index):
             _must(self.seen_lease is not None, "the lease is taken without a look at it")
             assert self.seen_lease is not None
             _must(leases.holder_of(self.seen_lease) is None, "I8: the lease is taken from a living holder")
@@ -193,12 +194,12 @@ class Oracle:
             _must(token == last + 1, "the token does not grow by one")
         self.asked_lease, self.asked_at = effect, self.now
         if isinstance(answer, Written):
-            self._held(token)
+            self._held(token, answer.index)
         elif isinstance(answer, Refused):
             self.holding = False
 
-    def _held(self, token: int) -> None:
-        self.token, self.holding, self.heard = token, True, self.asked_at
+    def _held(self, token: int, index: int) -> None:
+        self.token, self.lease_index, self.holding, self.heard = token, index, True, self.asked_at
 
     def _lease_seen(self, answer: Answer) -> None:
         if not isinstance(answer, Stored):
@@ -206,7 +207,7 @@ class Oracle:
         self.seen_lease = answer
         if self.asked_lease is not None and answer.value == self.asked_lease.value:
             value = answer.value
-            self._held(int(str(value["token"])) if isinstance(value, dict) else 0)
+            self._held(int(str(value["token"])) if isinstance(value, dict) else 0, answer.index)
 
     def _key_seen(self, key: str, answer: Answer) -> None:
         if isinstance(answer, Stored) and key == FREEZE:
@@ -313,7 +314,7 @@ class Oracle:
             return
         _must(code in {4, 5, 7}, f"I10: ends with {code} and turned back")
         assert book.plan is not None
-        _must(self.router is not None and self.router.route == _way_back(book.plan), "I10: ends on another route")
+        _must(self.router is not None and self.router.route == way_back(book.plan), "I10: ends on another route")
 
     def _intent(self, what: str) -> Step:
         _must(self.book is not None and self.book.begun is not None, f"I4: {what} without an intent")
@@ -470,7 +471,7 @@ def _base_holds(plan: Plan, view: RouterView) -> bool:
     return plan.base.route == view.route and plan.base.generation == view.generation
 
 
-def _way_back(plan: Plan) -> Route:
+def way_back(plan: Plan) -> Route:
     """Where requests go after `plan` was taken back."""
     shifts = [undo for planned in plan.steps for undo in planned.undo if isinstance(undo, Shift)]
     return shifts[0].route if shifts else plan.base.route

@@ -1,0 +1,122 @@
+"""Every boundary between two effects, with every fault that can happen there, and whoever comes afterwards."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from mlops_deploy.release.effects import (
+    AppendLine,
+    AskServer,
+    CommitRoute,
+    Effect,
+    EnsureSlot,
+    ObserveSlot,
+    Pause,
+    PutKey,
+    ReadClock,
+    StopSlot,
+    Tell,
+)
+from tests.simulation.scenarios import SCENARIOS
+from tests.simulation.sim import TARGET, Actor, Event, Fault, Injector, Sim
+from tests.simulation.story import Story, Verb, begin
+
+WRITES: Final = (CommitRoute, PutKey, AppendLine, EnsureSlot, StopSlot)
+AFTERWARDS: Final[tuple[Verb, ...]] = ("resume", "abort")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The `number`-th effect of the first process, and what happens to it."""
+
+    scenario: str
+    number: int
+    fault: Fault
+    at: float = 0.0
+
+
+def faults_of(effect: Effect) -> tuple[Fault, ...]:
+    """What can happen to `effect` that is not the same as something happening to its neighbours."""
+    if isinstance(effect, Pause):
+        return (Fault.INTERRUPT,)
+    if isinstance(effect, ReadClock | Tell):
+        return ()
+    if isinstance(effect, WRITES):
+        slept = () if isinstance(effect, TARGET) else (Fault.SLEPT,)
+        return (*_ON_WRITES, *slept)
+    stale = (Fault.STALE,) if isinstance(effect, ObserveSlot) else ()
+    lost = (Fault.LOST_REQUEST, Fault.BROKEN) if not isinstance(effect, AskServer) else (Fault.LOST_REQUEST,)
+    return (*lost, *stale)
+
+
+_ON_WRITES: Final = (
+    Fault.CRASH_BEFORE,
+    Fault.CRASH_AFTER,
+    Fault.LOST_REQUEST,
+    Fault.LOST_ANSWER,
+    Fault.LATE,
+    Fault.DUPLICATE,
+    Fault.BROKEN,
+)
+
+
+@cache
+def clean(name: str) -> tuple[Event, ...]:
+    """What the first process does when nothing goes wrong; with a hold, up to the hold."""
+    story = begin(name, 0)
+    story.release(story.plan)
+    story.sim.go()
+    return tuple(story.sim.trace)
+
+
+def points(name: str) -> Iterator[Point]:
+    """Every point of the scenario `name`."""
+    for now, _, number, effect, _, _ in clean(name):
+        for fault in faults_of(effect):
+            yield Point(scenario=name, number=number, fault=fault, at=now - 1000.0)
+
+
+def at(number: int, fault: Fault) -> Injector:
+    """That `fault` at the effect `number`, and no other."""
+
+    def inject(actor: Actor, _effect: Effect) -> Fault | None:
+        return fault if actor.count + 1 == number else None
+
+    return inject
+
+
+def tell(point: Point, verb: Verb) -> Story:
+    """One run with one fault; raise `Violation` when something does not hold."""
+    story = begin(point.scenario, 0)
+    story.harmed = point.fault is Fault.BROKEN
+    story.release(story.plan, at(point.number, point.fault))
+    if point.fault is Fault.SLEPT:
+        story.visit(verb, after=point.at + 61.0)
+    finish(story, verb)
+    return story
+
+
+def tell_pair(first: Point, second: int, fault: Fault, verb: Verb) -> Story:
+    """A crash of the first process, and another of the one that comes afterwards."""
+    story = begin(first.scenario, 0)
+    story.release(story.plan, at(first.number, first.fault))
+    story.sim.go()
+    story.sim.world.now += 61.0
+    if story.open():
+        story.visit(verb, at(second, fault))
+        story.sim.go()
+        story.sim.world.now += 61.0
+    finish(story, verb)
+    return story
+
+
+def finish(story: Story, verb: Verb) -> None:
+    """Everybody comes to an end, and the service takes its next release."""
+    story.sim.go()
+    story.settle(verb)
+    story.check()
+    story.again()
+
+
+__all__ = ["AFTERWARDS", "SCENARIOS", "Point", "Sim", "at", "clean", "finish", "points", "tell", "tell_pair"]
