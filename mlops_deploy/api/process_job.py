@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from mlops_deploy.api.artefact import make_artefact
-from mlops_deploy.api.serve import LOOPBACK, Served, check_preset, environment
+from mlops_deploy.api.serve import Served, check_preset, environment
 from mlops_deploy.api.server_env import Packages, find_or_make, programs_of
 from mlops_deploy.api.server_inputs import ServerBuild, check_inputs, configured, inputs_digest, server_tag
 from mlops_deploy.errors import UnusableInputError
@@ -16,9 +16,8 @@ from mlops_deploy.oci.partial import reporting
 from mlops_deploy.ports import Launcher, Story
 from mlops_deploy.release.codec import decode, encode
 from mlops_deploy.release.state import Artefact
-from mlops_deploy.render.router import RouterSettings, render_router, router_paths
 from mlops_deploy.spec.deploy import DeploySpec, JsonValue
-from mlops_deploy.spec.preset import Preset, fill, fill_preset, filling
+from mlops_deploy.spec.preset import Preset, fill_preset, filling
 from mlops_deploy.spec.process_job import FOLDER, PORT, PYTHON, ProcessJob, Program
 from mlops_deploy.spec.refs import SHORT
 from mlops_deploy.store.files import replace_file
@@ -77,29 +76,11 @@ def process_job(spec: DeploySpec, carrier: Stored, store: Path, server: LocalSer
     )
     words = filling(server.build.preset, name=carrier.name, content=carrier.content_id, path=str(served.path))
     preset = fill_preset(server.build.preset, words | {"port": PORT})
-    place = (PYTHON, "-I", "-m", "mlops_deploy.cli.place", str(store.absolute()), carrier.digest.hex, FOLDER)
+    place = (PYTHON, "-I", "-m", "mlops_deploy.cli.bootstrap", str(store.absolute()), carrier.digest.hex, FOLDER)
     env = environment(served, preset, server.programs, {}) | {"PORT": PORT}
     return ProcessJob(
         bootstrap=Program(argv=place, env={}),
         server=Program(argv=(*preset.command, *preset.args), env=env),
-    )
-
-
-def local_router(spec: DeploySpec, preset: Preset, a: tuple[str, int], b: tuple[str, int]) -> str:
-    """The configuration of the router on this machine, in front of the addresses of both slots."""
-    if preset.ready.endpoint is None:
-        raise UnusableInputError(f"preset `{preset.name}` has no `ready.endpoint`, which a router asks")
-    return render_router(
-        RouterSettings(
-            service=spec.project,
-            listen=f"{LOOPBACK}:{spec.port}",
-            a=f"{a[0]}:{a[1]}",
-            b=f"{b[0]}:{b[1]}",
-            by_name=False,
-            check_path=fill(preset.ready.endpoint, {"name": spec.model.name}),
-            check_status=preset.ready.status,
-            paths=router_paths(preset, spec.model.name),
-        )
     )
 
 

@@ -139,12 +139,15 @@ def test_a_router_that_was_killed_comes_back_with_what_was_committed(service, vi
     service.start()
     a = service.run("a", 1)
     service.commit(whole("a"))
+    keeper = service.target.keeper()
     killed = pid_of(service.router) if victim == "init" else sorted(haproxies(service))[victim == "worker"]
     os.kill(killed, signal.SIGKILL)
     holds(lambda: not alive(service.router))
     holds(lambda: haproxies(service) == [])
-    seen = service.observed()
+    seen = keeper.observed()
+    keeper.close()
     assert (seen.route, seen.applied) == (whole("a"), None)
+    assert service.target.keeper() is None
     service.start()
     assert service.observed().applied == whole("a")
     holds(lambda: a in service.get()[1])

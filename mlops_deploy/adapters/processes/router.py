@@ -65,9 +65,9 @@ class LocalRouter:
             return False
 
     def keeper(self) -> KeeperStream | None:
-        """A stream to the keeper, also while HAProxy is down; None before the router was first made."""
+        """A stream to the keeper, which answers also when HAProxy dies meanwhile; None when the router does not run."""
         self._service.require_ours()
-        return KeeperStream(self._argv("serve"), self._env()) if self._state.exists() else None
+        return KeeperStream(self._argv("serve"), self._env()) if self.runs() else None
 
     def forget(self) -> None:
         """Remove what is outside of the service's folder."""
