@@ -39,7 +39,7 @@ class Shelf:
 def find_candidate(service: Service, shelf: Shelf, wish: Wish, story: Story) -> Artefact:
     """What would be released: the newest carrier unless one is named, on the server; tells when files changed since."""
     carrier = choose_carrier(service.spec, shelf.store, wish.model)
-    artefact = service.supply.artefact(carrier, wish.server)
+    artefact = service.supply().artefact(carrier, wish.server)
     if wish.model is None:
         tell_changes(service.spec, carrier, shelf.cache, story)
     return artefact

@@ -49,7 +49,7 @@ def carry_out(service: Service, world: World, plan: Plan, story: Story, witness:
     if not plan.steps:
         return nothing_done(drive(observe(), world))
     if not plan.hot:
-        service.supply.prepare(plan.artefact(plan.candidate), story)
+        service.supply().prepare(plan.artefact(plan.candidate), story)
     run = executor.release(plan, new_id(service.clock.wall()), service.holder)
     with service.clock.listening():
         outcome = drive(run, world, witness)

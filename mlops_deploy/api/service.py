@@ -34,12 +34,15 @@ class Supply(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A service, where it runs, and who asks; `router_config` is the text that a new router starts with."""
+    """A service, where it runs, and who asks; `router_config` is the text that a new router starts with.
+
+    What only a release needs is called for, so that a look does not pay for it.
+    """
 
     spec: DeploySpec
     target_name: Target
     target: TargetPort
-    supply: Supply
+    supply: Callable[[], Supply]
     router_config: Callable[[], str]
     clock: Clock
     holder: Holder

@@ -50,25 +50,33 @@ def clock() -> Clock:
 def docker_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: "Holder") -> "Service":
     """The service on the Docker Engine that `DOCKER_HOST` or the current docker context names."""
     from mlops_deploy.adapters.compose import ComposeTarget
-    from mlops_deploy.api.docker_files import docker_router, owner_of
-    from mlops_deploy.api.prepare import DockerSupply
-    from mlops_deploy.api.router_image import find_or_build, router_tag
-    from mlops_deploy.api.server_inputs import known_preset
-    from mlops_deploy.api.service import Service
-    from mlops_deploy.cli.console import PlainStory
+    from mlops_deploy.api.router_image import router_tag
+    from mlops_deploy.api.service import Service, Supply
+    from mlops_deploy.spec.owner import Owner
     from mlops_deploy.spec.rendered import JobImage
 
-    images, router = engine(), JobImage(ref=str(router_tag()), local=True)
+    owner, images = Owner(service=spec.service, environment=spec.environment), engine()
+
+    def supply() -> Supply:
+        from mlops_deploy.api.prepare import DockerSupply
+
+        return DockerSupply(spec=spec, store=project.store(), engine=images)
 
     def router_config() -> str:
+        from mlops_deploy.api.docker_files import docker_router
+        from mlops_deploy.api.router_image import find_or_build
+        from mlops_deploy.api.server_inputs import known_preset
+        from mlops_deploy.cli.console import PlainStory
+
         find_or_build(images, image_builder(), runner(), PlainStory())
         return docker_router(spec, known_preset(spec.preset))
 
+    image = JobImage(ref=str(router_tag()), local=True)
     return Service(
         spec=spec,
         target_name="docker",
-        target=ComposeTarget(owner_of(spec), spec.port, router, runner(), launcher()),
-        supply=DockerSupply(spec=spec, store=project.store(), engine=images),
+        target=ComposeTarget(owner, spec.port, image, runner(), launcher()),
+        supply=supply,
         router_config=router_config,
         clock=clock,
         holder=holder,
@@ -78,33 +86,39 @@ def docker_service(project: "Project", spec: "DeploySpec", clock: Clock, holder:
 def process_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: "Holder") -> "Service":
     """The service as processes of this machine, below `$XDG_STATE_HOME/mlops-deploy`."""
     from mlops_deploy.adapters.processes.target import ProcessTarget, state_home
-    from mlops_deploy.api.docker_files import owner_of
-    from mlops_deploy.api.process_job import ProcessSupply
-    from mlops_deploy.api.router_config import router_config
-    from mlops_deploy.api.server_env import server_cache
-    from mlops_deploy.api.server_inputs import known_preset
-    from mlops_deploy.api.service import Service
+    from mlops_deploy.api.service import Service, Supply
     from mlops_deploy.release.state import SLOTS
+    from mlops_deploy.spec.owner import Owner
 
-    target = ProcessTarget(owner_of(spec), spec.port, home=state_home(os.environ), environ=os.environ)
-    preset = known_preset(spec.preset)
+    owner = Owner(service=spec.service, environment=spec.environment)
+    target = ProcessTarget(owner, spec.port, home=state_home(os.environ), environ=os.environ)
+
+    def supply() -> Supply:
+        from mlops_deploy.api.process_job import ProcessSupply
+        from mlops_deploy.api.server_env import server_cache
+        from mlops_deploy.api.server_inputs import known_preset
+
+        return ProcessSupply(
+            spec=spec,
+            preset=known_preset(spec.preset),
+            store=project.store(),
+            cache=server_cache(os.environ),
+            environ=os.environ,
+            launcher=launcher(),
+        )
 
     def local_router() -> str:
+        from mlops_deploy.api.router_config import router_config
+        from mlops_deploy.api.server_inputs import known_preset
+
         a, b = ("{}:{}".format(*target.address(slot)) for slot in SLOTS)
-        return router_config(spec, preset, listen=f"127.0.0.1:{spec.port}", a=a, b=b, by_name=False)
+        return router_config(spec, known_preset(spec.preset), listen=f"127.0.0.1:{spec.port}", a=a, b=b, by_name=False)
 
     return Service(
         spec=spec,
         target_name="process",
         target=target,
-        supply=ProcessSupply(
-            spec=spec,
-            preset=preset,
-            store=project.store(),
-            cache=server_cache(os.environ),
-            environ=os.environ,
-            launcher=launcher(),
-        ),
+        supply=supply,
         router_config=local_router,
         clock=clock,
         holder=holder,
