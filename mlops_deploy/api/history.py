@@ -10,7 +10,7 @@ from mlops_deploy.api.service import Service, find_keeper, world_on
 from mlops_deploy.api.status import looking
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.release.effects import Lines
-from mlops_deploy.release.journal import Entry, Interrupted, Standing, Taken, from_line, standing
+from mlops_deploy.release.journal import Advanced, Entry, Interrupted, Standing, Taken, from_line, standing
 from mlops_deploy.release.observe import current
 from mlops_deploy.release.plan import Plan
 
@@ -26,7 +26,7 @@ class Record:
     """One release. What its journal does not say (any more) is None; times in seconds, `at` since 1970.
 
     `before` and `after` are versions; `traffic` is what the router counted from its beginning to its end, None with a
-    reason in `uncounted`; `takers` are those who went on with it after whoever began it.
+    reason in `uncounted`; `takers` are those who went on with it after it was left, `advancers` those who decided so.
     """
 
     release: str
@@ -44,6 +44,7 @@ class Record:
     uncounted: str | None = None
     interrupted: int = 0
     takers: tuple[str, ...] = ()
+    advancers: tuple[str, ...] = ()
 
 
 def history(service: Service, count: int) -> tuple[Record, ...]:
@@ -89,7 +90,8 @@ def record_of(release: str, found: Lines, *, is_last: bool) -> Record:
         traffic=traffic,
         uncounted="the router was started anew meanwhile" if ended and ended.tally and traffic is None else None,
         interrupted=sum(isinstance(entry, Interrupted) for entry in entries),
-        takers=tuple(entry.holder for entry in entries if isinstance(entry, Taken)),
+        takers=_takers(entries),
+        advancers=tuple(entry.by for entry in entries if isinstance(entry, Advanced)),
     )
 
 
@@ -102,6 +104,13 @@ def _entries(found: Lines) -> tuple[Sequence[Entry], str | None]:
         except UnusableInputError as error:
             return entries, error.message
     return entries, "a line of it is damaged" if found.damaged else None
+
+
+def _takers(entries: Sequence[Entry]) -> tuple[str, ...]:
+    """Who took it up; whoever only made the decision that it waited for did not."""
+    after = [*entries[1:], None]
+    pairs = zip(entries, after, strict=True)
+    return tuple(one.holder for one, then in pairs if isinstance(one, Taken) and not isinstance(then, Advanced))
 
 
 def _end(state: Standing, *, is_last: bool) -> End:

@@ -48,17 +48,13 @@ def _started(service: Service, config: str) -> bool:
     """Start a router that is down; whether it was."""
     target = service.target
     keeper = target.keeper()
-    if keeper is None and all(target.observe(slot).state == "absent" for slot in SLOTS):
+    if keeper is not None:
+        keeper.close()
+        return False
+    if all(target.observe(slot).state == "absent" for slot in SLOTS):
         raise UnusableInputError(
             f"`{service.spec.project}` has no router on target `{service.target_name}`, and nothing to route to",
             hint="`mlops-deploy release` makes both",
         )
-    if keeper is not None:
-        try:
-            up = keeper.observed().applied is not None
-        finally:
-            keeper.close()
-        if up:
-            return False
     target.make_router(config)
     return True

@@ -35,7 +35,7 @@ def history(count: int, output: Literal["text", "json"], place: Place) -> None:
         click.echo(json.dumps([_document(record) for record in records], indent=2))
         return
     if not records:
-        click.echo("nothing has been released yet")
+        click.echo("no releases: nothing runs, and the journals are beside the router")
         click.echo(f"next: {place.command('release')}", err=True)
         return
     click.echo("\n".join(_table(records)))
@@ -67,6 +67,7 @@ def _document(record: "Record") -> dict[str, object]:
         "uncounted": record.uncounted,
         "interrupted": record.interrupted,
         "taken_over_by": list(record.takers),
+        "advanced_by": list(record.advancers),
     }
 
 
@@ -113,6 +114,8 @@ def _notes(record: "Record") -> list[str]:
         notes.append("interrupted" + (f" {record.interrupted} times" if record.interrupted > 1 else ""))
     if record.takers:
         notes.append(f"taken over by {', '.join(record.takers)}")
+    if record.advancers:
+        notes.append(f"advanced by {', '.join(record.advancers)}")
     if record.uncounted:
         notes.append(f"not counted: {record.uncounted}")
     return notes

@@ -41,7 +41,7 @@ def _differences(before: dict[str, str], found: dict[str, str]) -> Iterator[str]
 def facts(status: Status | None) -> dict[str, str]:
     """What is worth a line when it changes: no counters, no ages."""
     if status is None:
-        return {"service": "nothing has been released yet"}
+        return {"service": "nothing runs"}
     router, freeze, lease = status.observed.router, status.observed.freeze, status.holder
     found = {
         "router": f"{routed(router.route)} (generation {router.generation})" if router.applied else "down",

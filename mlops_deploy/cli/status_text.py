@@ -25,7 +25,7 @@ _COURSES: Final[dict[Course, str]] = {
 def status_lines(service: Service, status: Status | None, now: float) -> list[str]:
     """What `status` shows at `now`, in seconds since 1970."""
     if status is None:
-        return [f"{_name(service)}: nothing has been released yet"]
+        return [f"{_name(service)}: nothing runs; it has not been released yet, or was taken down"]
     lines = [
         f"{_name(service)}   {_headline(status, now)}",
         *_slot_lines(status, "a", "├─", "│ "),

@@ -5,6 +5,7 @@ import pytest
 from mlops_deploy.api.history import record_of
 from mlops_deploy.release.effects import Lines
 from mlops_deploy.release.journal import (
+    Advanced,
     Began,
     Done,
     Ended,
@@ -57,6 +58,13 @@ def test_interrupts_and_those_who_went_on():
     )
     found = record(*entries)
     assert (found.interrupted, found.takers, found.end) == (2, ("ben@desk", "eve@ci"), "released")
+
+
+def test_whoever_decided_is_not_one_who_took_over():
+    held = HeldBack(at=NOW, index=3, until=NOW)
+    taken, advanced = Taken(at=NOW, holder="ben@desk", token=4), Advanced(at=NOW, index=3, by="ben@desk")
+    found = record(opened(), held, taken, advanced, ENDED)
+    assert (found.takers, found.advancers) == ((), ("ben@desk",))
 
 
 @pytest.mark.parametrize(

@@ -120,8 +120,6 @@ class Clock:
 
     def pause(self, seconds):
         self.paused.append(seconds)
-        if len(self.paused) > 2:
-            raise KeyboardInterrupt
 
 
 def test_who_only_looks_has_no_patience():
@@ -145,8 +143,5 @@ class Gone:
 
 
 def test_a_watch_goes_on_while_nothing_answers():
-    seen, looks = [], watch(Gone())
-    with pytest.raises(KeyboardInterrupt):
-        while True:
-            seen.append(str(next(looks)))
-    assert seen == ["no engine"] * 3
+    looks = watch(Gone())
+    assert [str(next(looks)) for _ in range(3)] == ["no engine"] * 3

@@ -56,7 +56,9 @@ def test_a_service_at_rest():
 
 
 def test_nothing_released_yet():
-    assert lines(None, "prod") == ["digits @ prod (docker): nothing has been released yet"]
+    assert lines(None, "prod") == [
+        "digits @ prod (docker): nothing runs; it has not been released yet, or was taken down"
+    ]
 
 
 def test_a_slot_that_failed_says_why_with_its_last_lines():
@@ -167,7 +169,7 @@ def test_changes():
         status(shifted), gone, gone, status(shifted),
     ]  # fmt: skip
     found = list(change_lines(service(), iter(looks)))
-    assert found[0] == "digits (docker): nothing has been released yet"
+    assert found[0] == "digits (docker): nothing runs; it has not been released yet, or was taken down"
     assert found[1:7] == status_lines(service(), status(first_live()), NOW)
     assert [line[10:] for line in found[7:]] == [
         "lease: held by anna@build7",
@@ -182,21 +184,42 @@ def test_changes():
     ]
 
 
-@pytest.mark.parametrize("command", ["status", "history", "logs", "freeze -m x", "unfreeze", "down"])
+CONFIG = "service: digits\nmodel: {path: m}\n"
+
+
 @pytest.mark.parametrize(
-    ("text", "arguments", "code", "said"),
+    "command", ["status", "history", "logs", "freeze -m x", "unfreeze", "down", "router apply", "tend"]
+)
+@pytest.mark.parametrize(
+    "case", [(None, "", 2, "there is no `mlops.yml`"), (CONFIG, " --target docker", 8, "no Docker")]
+)
+def test_a_place_where_nothing_can_be(tmp_path, command, case):
+    text, target, code, said = case
+    refused(tmp_path, command + target, text, code, said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
     [
-        (None, "", 2, "there is no `mlops.yml` here"),
-        ("service: [", "", 2, "mlops.yml"),
-        ("service: digits\nmodel: {path: m}\n", "--target nomad", 2, "target `nomad` cannot be released to yet"),
-        ("service: digits\nmodel: {path: m}\n", "--target moon", 2, "'moon' is not one of"),
-        ("service: digits\nmodel: {path: m}\n", "--target docker", 8, "no Docker Engine answers"),
+        ("status --target nomad", "target `nomad` cannot be released to yet"),
+        ("status --target moon", "'moon' is not one of"),
+        ("logs --slot c", "'c' is not one of"),
+        ("logs --target process --task router --slot a", "the router is in no slot"),
+        ("history -n 0", "0 is not in the range"),
+        ("freeze", "Missing option '-m'"),
+        ("freeze -m ", "the value is empty"),
+        ("freeze -m \x1b --target process", "one line that can be read"),
+        ("router stop", "'stop' is not 'apply'"),
     ],
 )
-def test_a_place_where_nothing_can_be(tmp_path, command, text, arguments, code, said):
+def test_what_cannot_be_asked_for(tmp_path, arguments, said):
+    refused(tmp_path, arguments, CONFIG, 2, said)
+
+
+def refused(folder, arguments, text, code, said):
     if text is not None:
-        (tmp_path / "mlops.yml").write_text(text)
-    done = run(*command.split(), *arguments.split(), cwd=tmp_path)
+        (folder / "mlops.yml").write_text(text)
+    done = run(*arguments.split(" "), cwd=folder)
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert said in done.stderr
     assert "unexpected" not in done.stderr
