@@ -37,6 +37,8 @@ ALLOWED = {
         "resources",
         "adapters.process",
         "adapters.keeper",
+        "adapters.keeper_exec",
+        "adapters.docker_engine",
     },
     "api": CORE | {"ports", "spec", "errors", "resources"},
     "cli": CORE | {"api", "ports", "spec", "errors", "resources"},

@@ -49,7 +49,7 @@ def clock() -> Clock:
 
 def docker_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: "Holder") -> "Service":
     """The service on the Docker Engine that `DOCKER_HOST` or the current docker context names."""
-    from mlops_deploy.adapters.compose import ComposeTarget
+    from mlops_deploy.adapters.compose.target import ComposeTarget
     from mlops_deploy.api.router_image import router_tag
     from mlops_deploy.api.service import Service, Supply
     from mlops_deploy.spec.owner import Owner

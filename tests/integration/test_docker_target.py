@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_deploy.adapters.compose import ComposeTarget
+from mlops_deploy.adapters.compose.target import ComposeTarget
 from mlops_deploy.adapters.docker_engine import DockerEngine
 from mlops_deploy.adapters.process import LocalRunner
 from mlops_deploy.api.prepare import DockerSupply
@@ -208,6 +208,7 @@ def test_a_stopped_one_is_started_again(place):
     place.network()
     artefact = place.artefact()
     first = place.up(artefact)
+    place.answer(artefact.proof.endpoint)  # a server that is only starting does not hear that it should stop
     run("docker", "stop", f"{place.service}-a-server-1")
     assert place.target.observe("a").state == "stopped"
     assert place.up(artefact).revision == first.revision
@@ -353,7 +354,7 @@ class TestEngine:
 
 
 class Relay:
-    """A socket in front of the engine's that notes who connects, by the `User-Agent` of the first request."""
+    """A socket in front of the engine's that notes who asks, by the `User-Agent` of requests."""
 
     def __init__(self, path):
         self.path, self.agents = path, set()
@@ -363,19 +364,20 @@ class Relay:
             def handle(self):
                 with socket.socket(socket.AF_UNIX) as engine:
                     engine.connect("/var/run/docker.sock")
-                    first = self.request.recv(65536)
-                    if found := re.search(rb"(?i)user-agent: (docker-sdk-python|compose)", first):
-                        relay.agents.add(found[1].decode())
-                    engine.sendall(first)
                     back = threading.Thread(target=pump, args=(engine, self.request), daemon=True)
                     back.start()
-                    pump(self.request, engine)
+                    pump(self.request, engine, relay.note)
                     back.join()
 
         class Server(socketserver.ThreadingUnixStreamServer):
             daemon_threads, block_on_close = True, False
 
         self.server = Server(str(path), Handler)
+
+    def note(self, data):
+        self.agents.update(
+            found.decode() for found in re.findall(rb"(?i)user-agent: (docker-sdk-python|compose)", data)
+        )
 
     def __enter__(self):
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
@@ -386,9 +388,10 @@ class Relay:
         self.server.server_close()
 
 
-def pump(source, sink):
+def pump(source, sink, note=lambda _: None):
     with suppress(OSError):
         while data := source.recv(65536):
+            note(data)
             sink.sendall(data)
     with suppress(OSError):
         sink.shutdown(socket.SHUT_WR)

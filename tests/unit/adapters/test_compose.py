@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from mlops_deploy.adapters.compose_program import Up, down_argv, router_error, up_argv
+from mlops_deploy.adapters.compose.program import Up, down_argv, router_error, up_argv
+from mlops_deploy.adapters.compose.tasks import Container, Fault, Past, judge
 from mlops_deploy.adapters.docker_engine import Endpoint
-from mlops_deploy.adapters.docker_tasks import Container, Fault, Past, judge
 from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
 
 CREATED = 1_000_000.0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from mlops_deploy.adapters.docker_tasks import Fault
+from mlops_deploy.adapters.compose.tasks import Fault
 from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
 from mlops_deploy.ports import Running
 from mlops_deploy.release.state import Artefact

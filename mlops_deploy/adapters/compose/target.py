@@ -8,10 +8,10 @@ from typing import Final, Literal
 
 import docker
 
-from mlops_deploy.adapters.compose_program import Up, down_argv, router_error, up_argv
+from mlops_deploy.adapters.compose.program import Up, down_argv, router_error, up_argv
+from mlops_deploy.adapters.compose.tasks import Container, Fault, Past, judge
+from mlops_deploy.adapters.compose.things import Things
 from mlops_deploy.adapters.docker_engine import Endpoint
-from mlops_deploy.adapters.docker_tasks import Container, Fault, Past, judge
-from mlops_deploy.adapters.docker_things import Things
 from mlops_deploy.adapters.keeper_exec import KeeperExec
 from mlops_deploy.errors import DeployError
 from mlops_deploy.ports import Keeper, Launcher, Runner, Running, Task
