@@ -1,6 +1,7 @@
 """The target `docker` on a real engine: slots come up, are replaced, say why they fail; what is not ours is refused."""
 
 import dataclasses
+import gc
 import json
 import os
 import re
@@ -148,6 +149,10 @@ class Place:
             for slot in "ab":
                 target._end_up(slot)
                 target._finish_down(slot)
+        for holder in (self.engine, *self.targets):
+            if (client := vars(holder).get("_client")) is not None:
+                client.close()
+        gc.collect()  # the SDK leaves some sockets to it
         named = run("docker", "ps", "-aq", "--filter", f"name=^{self.service}").stdout.split()
         if named:
             run("docker", "rm", "--force", *named)
