@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+import re
 import shutil
+import socket
 import subprocess
 import time
 
@@ -15,6 +17,8 @@ GIVEN = "haproxy.given"
 TAKEOVER = 4.0
 """Seconds in which a new worker must answer."""
 
+_PAUSE = 0.005
+_BIND = re.compile(r"^\s*bind (\S+):(\d+)$", re.MULTILINE)
 _PLACES = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
@@ -52,17 +56,31 @@ def adopt(folder: Folder, run: str, given: str | None) -> None:
 def configure(folder: Folder, proxy: Proxy, config: str) -> bool:
     """Put `config` in force, under the lock that the caller has; False when it is already."""
     text, mark = stamped(config)
-    before = folder.read(FILE)
-    if before == text.encode() and _in_force(proxy) == mark:
+    before, running = folder.read(FILE), _worker(proxy)
+    if before == text.encode() and running is not None and running[1] == mark:
         return False
     _check(folder, proxy.run, text)
+    _require_addresses(text, (before or b"").decode())
     folder.write(FILE, text.encode())
-    if _reload(proxy, mark):
+    if running is None or _reload(proxy, running[0], mark):
         return True
     if before is not None:
         folder.write(FILE, before)
-        _reload(proxy, None)
+        _reload(proxy, running[0], running[1])
     raise WrongError("config", "HAProxy did not take the configuration over; the one before is in force again")
+
+
+def _require_addresses(text: str, before: str) -> None:
+    """Refuse an address that another program listens at: HAProxy would notice it with its own listeners paused."""
+    for host, port in set(_BIND.findall(text)) - set(_BIND.findall(before)):
+        kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(kind) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind(("" if host == "*" else host.strip("[]"), int(port)))
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                raise WrongError("config", f"HAProxy cannot listen at {host}:{port}: {reason}") from error
 
 
 def _check(folder: Folder, run: str, text: str) -> None:
@@ -90,22 +108,32 @@ def environment(run: str) -> dict[str, str]:
     return {"PATH": path, "RUN": run, "RUN_ID": f"{time.clock_gettime_ns(time.CLOCK_BOOTTIME):x}"}
 
 
-def _in_force(proxy: Proxy) -> str | None:
+def _worker(proxy: Proxy) -> tuple[str, str] | None:
+    """Process number and mark of the worker that answers; None when none does."""
     try:
-        return value_of(proxy.tell("get var proc.config")[0])
+        info, said = proxy.tell("show info", "get var proc.config")
     except SilentError:
         return None
+    return next((line for line in info.splitlines() if line.startswith("Pid: ")), ""), value_of(said)
 
 
-def _reload(proxy: Proxy, mark: str | None) -> bool:
-    """Replace the worker; whether the new one answers with `mark`. One that does not run reads it when it starts."""
-    try:
-        proxy.tell_master("reload")
-    except SilentError:
-        return _in_force(proxy) is None
+def _reload(proxy: Proxy, old: str, mark: str) -> bool:
+    """Replace the worker `old`; whether a new one answers with `mark` in time, and its master again too."""
     until = time.monotonic() + TAKEOVER
-    while mark is not None and _in_force(proxy) != mark:
+    while not _told(proxy, "reload"):
         if time.monotonic() > until:
             return False
-        time.sleep(0.005)
-    return True
+        time.sleep(_PAUSE)
+    while time.monotonic() < until:
+        running = _worker(proxy)
+        if running is not None and running[0] != old and running[1] == mark and _told(proxy, "show proc", "# workers"):
+            return True
+        time.sleep(_PAUSE)
+    return False
+
+
+def _told(proxy: Proxy, command: str, expected: str = "") -> bool:
+    try:
+        return expected in proxy.tell_master(command)
+    except SilentError:
+        return False

@@ -65,8 +65,9 @@ def _lane(rows: Rows, slot: str, left: list[Rows]) -> dict:
     status, check = server.get("status", "unknown"), server.get("check_status", "").removeprefix("* ")
     known = f" {server['check_code']}" if server.get("check_code") else ""
     return {
-        # `UP 1/10` is how HAProxy calls a server that it has not checked yet: that is no verdict.
-        "up": status == "UP",
+        # `UP 1/10` is what HAProxy calls a server that it has not checked yet: that is no verdict. One that has begun
+        # to fail its checks is still `UP 9/10`.
+        "up": status.startswith("UP") and not status.startswith("UP 1/"),
         "verdict": f"{status} ({check}{known})" if check else status,
         "sessions": sum(
             _number(all_, name, "scur") for all_ in (rows, *left) for name in (lane, (f"private_{slot}", lane[1]))
