@@ -38,6 +38,7 @@ STAND_IN = "mlops-deploy-test-router:1"
 STAND_IN_FILE = """
 FROM mlops-base:bookworm
 RUN mkdir /state && chown 65532:65532 /state
+STOPSIGNAL SIGINT
 CMD ["python3", "-m", "http.server", "8080"]
 """
 PORT = 18731
@@ -77,10 +78,10 @@ class Place:
         self.targets = []
         self.target = self.another()
 
-    def another(self):
+    def another(self, port=PORT):
         """The same target as another process sees it."""
         runner = LocalRunner()
-        self.targets.append(ComposeTarget(self.owner, PORT, JobImage(ref=STAND_IN, local=True), runner, runner))
+        self.targets.append(ComposeTarget(self.owner, port, JobImage(ref=STAND_IN, local=True), runner, runner))
         return self.targets[-1]
 
     def network(self):
@@ -592,6 +593,35 @@ class TestRouter:
         place.another().make_router("second")
         again = json.loads(run("docker", "inspect", name).stdout)[0]
         assert (again["Id"], again["State"]["Running"]) == (first["Id"], True)
+
+    def test_two_who_make_it_at_once_meet_at_one(self, place):
+        for _ in range(3):
+            failures = []
+            makers = [threading.Thread(target=self.make, args=(place.another(), failures)) for _ in range(2)]
+            for maker in makers:
+                maker.start()
+            for maker in makers:
+                maker.join()
+            assert failures == []
+            names = run("docker", "ps", "--format", "{{.Names}}", "--filter", f"name={place.service}").stdout
+            assert names == f"{place.service}-router-router-1\n"
+            place.target.remove(volumes=True)
+            assert place.left() == []
+
+    def make(self, target, failures):
+        try:
+            target.make_router("")
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is one too many
+            failures.append(error)
+
+    def test_one_that_differs_is_made_anew_only_when_asked(self, place):
+        place.target.make_router("")
+        assert place.target.router_differs() is None
+        moved = place.another(PORT + 1)
+        moved.make_router("")
+        assert moved.router_differs() == f"it listens on port {PORT}, not {PORT + 1}"
+        moved.replace_router("")
+        assert moved.router_differs() is None
 
     def test_a_slot_joins_its_network_under_its_name(self, place):
         place.target.make_router("")

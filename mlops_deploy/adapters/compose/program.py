@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from mlops_deploy.adapters.compose.tasks import Fault
@@ -11,9 +12,13 @@ from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputErro
 from mlops_deploy.ports import Running
 from mlops_deploy.release.state import Artefact
 
+NOWHERE: Final = Path("/")
+"""Where a program runs that reads no file."""
+
 _NO_IMAGE: Final = re.compile(r"[Nn]o such image: (\S+)")
 _PORT_TAKEN: Final = ("port is already allocated", "address already in use")
 _NO_ENGINE: Final = ("Cannot connect to the Docker daemon", "error during connect", "EOF", "context canceled")
+_NAME_TAKEN: Final = ("is already in use by container", "already exists")
 _NO_COMPOSE: Final = ("is not a docker command", "unknown flag", "unknown shorthand flag")
 
 
@@ -53,6 +58,11 @@ def up_argv(project: str) -> tuple[str, ...]:
 def down_argv(project: str, grace: float) -> tuple[str, ...]:
     """Stop a project, known by its labels alone, with `grace` seconds to finish, and remove its containers."""
     return (*_compose(project), "down", "--timeout", str(math.ceil(grace)))
+
+
+def lost_the_race(said: str) -> bool:
+    """Whether Compose failed because somebody else made the same thing at the same time."""
+    return any(sign in said for sign in _NAME_TAKEN)
 
 
 def router_error(lines: Sequence[str], port: int) -> DeployError:

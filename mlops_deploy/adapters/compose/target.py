@@ -3,20 +3,19 @@
 import time
 from collections.abc import Iterable
 from functools import cached_property
-from pathlib import Path
 from typing import Final, Literal
 
 import docker
 
-from mlops_deploy.adapters.compose.program import Up, down_argv, router_error, up_argv
+from mlops_deploy.adapters.compose.program import NOWHERE, Up, down_argv, up_argv
+from mlops_deploy.adapters.compose.router import ComposeRouter
 from mlops_deploy.adapters.compose.tasks import Container, Fault, Past, judge
 from mlops_deploy.adapters.compose.things import Things
 from mlops_deploy.adapters.docker_engine import Endpoint
 from mlops_deploy.adapters.keeper_exec import KeeperExec
-from mlops_deploy.errors import DeployError
 from mlops_deploy.ports import Keeper, Launcher, Runner, Running, Task
 from mlops_deploy.release.state import SLOTS, Artefact, Cause, Slot, SlotView
-from mlops_deploy.render.slots import ROUTER_PORT, router_text, slot_text
+from mlops_deploy.render.slots import slot_text
 from mlops_deploy.spec.owner import LABEL, Owner
 from mlops_deploy.spec.rendered import JobImage
 
@@ -26,13 +25,7 @@ _PATIENCE: Final = 15
 _GRACE: Final = 3
 """Seconds to end for what has no traffic and makes room."""
 
-_ROUTER_GRACE: Final = 35
-"""Seconds to end for a router: more than the 30 that requests in flight get."""
-
-_ROUTER_DEADLINE: Final = 60.0
 _SHOWN: Final = 20
-_NOWHERE: Final = Path("/")
-"""Where a program runs that reads no file."""
 
 
 class ComposeTarget:
@@ -44,7 +37,7 @@ class ComposeTarget:
     def __init__(self, owner: Owner, port: int, router: JobImage, runner: Runner, launcher: Launcher) -> None:
         self._owner = owner
         self._port = port
-        self._router = router
+        self._router_image = router
         self._runner = runner
         self._launcher = launcher
         self._ups: dict[Slot, Up] = {}
@@ -61,6 +54,10 @@ class ComposeTarget:
     @cached_property
     def _things(self) -> Things:
         return Things(self._client, self._owner)
+
+    @cached_property
+    def _router(self) -> ComposeRouter:
+        return ComposeRouter(self._owner, self._port, self._router_image, self._endpoint, self._things)
 
     def ensure(self, slot: Slot, artefact: Artefact) -> None:
         """See `ports.Target`. Compose goes on beside us; when it dies with us, this may be called again."""
@@ -119,67 +116,19 @@ class ComposeTarget:
 
     def make_router(self, config: str) -> None:
         """See `ports.Target`."""
-        found = self._task("router", None)
-        if found is not None and found.up:
-            return
-        if found is not None:
-            self._start_router(found)
-            return
-        self._up_router(config, self._router, self._port)
+        self._router.make(config, self._runner)
 
     def router_differs(self) -> str | None:
         """See `ports.Target`."""
-        found = self._router_setup()
-        if found is None:
-            return None
-        image, port = found
-        said = [f"it runs the image `{image.ref}`, not `{self._router.ref}`"] if image != self._router else []
-        said += [f"it listens on port {port}, not {self._port}"] if port != self._port else []
-        return " and ".join(said) or None
+        return self._router.differs()
 
     def replace_router(self, config: str) -> None:
         """See `ports.Target`."""
-        before = self._router_setup()
-        self._things.clear(self._project(None), None, _ROUTER_GRACE)
-        try:
-            self._up_router(config, self._router, self._port)
-        except DeployError:
-            if before is not None:
-                self._up_router(config, *before)
-            raise
-
-    def _router_setup(self) -> tuple[JobImage, int] | None:
-        found = self._things.container(self._name("router", None), None)
-        if found is None:
-            return None
-        (binding,) = found["HostConfig"]["PortBindings"][f"{ROUTER_PORT}/tcp"]
-        return JobImage(ref=found["Config"]["Image"], local=True), int(binding["HostPort"])
-
-    def _up_router(self, config: str, image: JobImage, port: int) -> None:
-        new_volume = self._things.volume(self._volume(None), None) is None
-        new_network = not self._things.network()
-        text = router_text(self._owner, port, image, config)
-        done = self._runner.run(
-            up_argv(self._project(None)),
-            cwd=_NOWHERE,
-            env=self._endpoint.variables(),
-            stdin=[text.encode()],
-            timeout=_ROUTER_DEADLINE,
-        )
-        if done.code != 0:
-            self._things.clear(self._project(None), None, _GRACE)
-            if new_volume:
-                self._things.remove_volume(self._volume(None), None)
-            if new_network:
-                self._things.remove_network()
-            raise router_error(done.err.splitlines(), port)
+        self._router.replace(config, self._runner)
 
     def keeper(self) -> Keeper | None:
         """See `ports.Target`."""
-        found = self._task("router", None)
-        if found is None or not found.up:
-            return None
-        return KeeperExec(self._client.api, self._name("router", None))
+        return KeeperExec(self._client.api, self._router.name) if self._router.up else None
 
     def remove(self, *, volumes: bool) -> None:
         """See `ports.Target`. What is not ours stays."""
@@ -187,16 +136,10 @@ class ComposeTarget:
             self._end_up(slot)
             self._finish_down(slot)
             self._things.clear(self._project(slot), slot, _GRACE)
-        self._things.clear(self._project(None), None, _GRACE)
+        self._router.remove(_GRACE)
         self._things.remove_network()
         for owner in (*SLOTS, None) if volumes else ():
             self._things.remove_volume(self._volume(owner), owner)
-
-    def _start_router(self, found: Container) -> None:
-        try:
-            self._things.start(found.id)
-        except DeployError as refused:
-            raise router_error([refused.message], self._port) from refused
 
     def _held(self, slot: Slot) -> tuple[Container, ...]:
         tasks = (self._task("bootstrap", slot), self._task("server", slot))
@@ -231,7 +174,7 @@ class ComposeTarget:
 
     def _start(self, argv: tuple[str, ...], text: str) -> Running:
         env = self._endpoint.variables()
-        return self._launcher.start(argv, cwd=_NOWHERE, env=env, on_line=_unheard, stdin=text.encode())
+        return self._launcher.start(argv, cwd=NOWHERE, env=env, on_line=_unheard, stdin=text.encode())
 
     def _project(self, slot: Slot | None) -> str:
         return f"{self._owner.project}-{slot or 'router'}"

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mlops_deploy.adapters.compose.program import Up, down_argv, router_error, up_argv
+from mlops_deploy.adapters.compose.program import Up, down_argv, lost_the_race, router_error, up_argv
 from mlops_deploy.adapters.compose.tasks import Container, Fault, Past, judge
 from mlops_deploy.adapters.docker_engine import Endpoint
 from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
@@ -183,6 +183,13 @@ def test_a_taken_port_is_named(line):
     assert isinstance(error, UnusableInputError)
     assert error.message == "port 9000 is taken on the machine of the engine"
     assert "`port`" in error.hint
+
+
+def test_who_was_slower_is_told_from_who_failed():
+    said = 'Conflict. The container name "/x-router-router-1" is already in use by container "f00"'
+    assert lost_the_race(said)
+    assert not lost_the_race("Bind for 127.0.0.1:9000 failed: port is already allocated")
+    assert not lost_the_race("listen tcp4 127.0.0.1:9000: bind: address already in use")
 
 
 def test_other_troubles_of_the_router_are_told_in_compose_s_words():
