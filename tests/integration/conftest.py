@@ -33,18 +33,9 @@ def tiny_image(server_base):
 
 @pytest.fixture
 def make_service(tiny_image, tmp_path):
-    """Services of a test's own; nothing is left of them, and what every command did is what a release may do."""
-    made = []
-
-    def make(**facts):
-        folder = tmp_path / f"service-{len(made)}"
-        folder.mkdir()
-        made.append(releasing.Service(folder=folder, **facts))
-        return made[-1]
-
-    yield make
-    for service in made:
-        service.end()
+    """Services of a test's own; nothing is left of them."""
+    with releasing.services(tmp_path) as make:
+        yield make
 
 
 @pytest.fixture
@@ -52,17 +43,15 @@ def make_local(tmp_path):
     """The same as local processes; needs HAProxy and a static busybox."""
     if not any(path.exists() for path in ON_THIS_MACHINE):
         pytest.skip("no busybox on this machine (`apt install busybox-static`)")
-    made = []
+    with releasing.services(tmp_path, local_service.LocalService) as make:
+        yield make
 
-    def make(**facts):
-        folder = tmp_path / f"local-{len(made)}"
-        folder.mkdir()
-        made.append(local_service.LocalService(folder=folder, **facts))
-        return made[-1]
 
-    yield make
-    for service in made:
-        service.end()
+@pytest.fixture(scope="module")
+def shared_service(tiny_image, tmp_path_factory):
+    """A service for all tests of a module, which leave it as they found it."""
+    with releasing.services(tmp_path_factory.mktemp("shared")) as make:
+        yield make()
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +20,15 @@ TINY = "mlops-tiny-v2"
 ROW = [1.0, 2.0, 3.0]
 BODY = {"inputs": [{"name": "input-0", "shape": [1, 3], "datatype": "FP64", "data": ROW}]}
 LABEL = "io.mlops-deploy.service"
+
+AGE = """
+import json, os
+with open("/state/keys/lease.json") as file:
+    entry = json.load(file)
+with open("/state/keys/.lease.json.test", "w") as file:
+    json.dump(entry | {"since": entry["since"] - 61}, file)
+os.replace("/state/keys/.lease.json.test", "/state/keys/lease.json")
+"""
 
 Done = subprocess.CompletedProcess[str]
 Json = dict[str, Any]
@@ -116,6 +126,11 @@ class Service:
         self.config = {key: value for key, value in merged.items() if value is not None}
         (self.folder / "mlops.yml").write_text(json.dumps(self.config))
 
+    def restore(self, config: Json) -> None:
+        """Write `mlops.yml` as it was."""
+        self.config = config
+        self.configure()
+
     def use(self, bias: int, golden: float | None = None) -> None:
         """Make the model on disk one that adds `bias`; the golden request expects that, or `golden`."""
         (self.folder / "model").mkdir(exist_ok=True)
@@ -208,6 +223,20 @@ class Service:
         status, answer = self.ask()
         return answer["model_version"] if status == 200 else status
 
+    def journaled(self) -> int:
+        """How many lines the journals have."""
+        count = "cat /state/journals/[0-9]* 2>&- | wc -l"
+        return int(docker("exec", self.container("router"), "sh", "-c", count))
+
+    def expire_lease(self) -> None:
+        """Let the lease be as old as if its holder had not been heard for longer than it lives."""
+        docker("exec", self.container("router"), "python3", "-c", AGE)
+
+    def kill_at(self, point: int, *arguments: str) -> Done:
+        """A command that is killed right after its change number `point`; code -9, another when it had fewer."""
+        command = (sys.executable, str(ROOT / "tests" / "fakes" / "dying.py"), str(point), *arguments)
+        return run(*command, cwd=self.folder, env=self.environ(arguments[0]), timeout=120)
+
     def container(self, task: str, slot: str | None = None) -> str:
         """The name of a container of this service."""
         return f"{self.name}-{slot or 'router'}-{task}-1"
@@ -223,6 +252,27 @@ class Service:
                 command.kill()
             command.communicate()
         remove(self.name)
+
+
+S = TypeVar("S", bound=Service)
+
+
+@contextmanager
+def services(root: Path, kind: Callable[..., S] = Service) -> Iterator[Callable[..., S]]:
+    """Makes services in folders under `root`, and removes everything of them at the end."""
+    made: list[S] = []
+
+    def make(**facts: Any) -> S:
+        folder = root / f"service-{len(made)}"
+        folder.mkdir()
+        made.append(kind(folder=folder, **facts))
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for service in made:
+            service.end()
 
 
 def remove(name: str) -> None:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.integration.releasing import docker, until
+from tests.integration.releasing import TINY, docker, until
 
 pytestmark = pytest.mark.docker
 
@@ -17,19 +17,27 @@ DEADLINE = "45s"
 SOON = 25
 
 
+@pytest.fixture(scope="module")
+def live(shared_service):
+    """Version 1 is live, version 2 is built."""
+    shared_service.versions = shared_service.build_all(1, 2)
+    shared_service.configure(ready={"golden": "golden.jsonl", "deadline": DEADLINE})
+    shared_service.release(1)
+    return shared_service
+
+
 @pytest.fixture
-def loaded(service):
-    """Version 1 is live, version 2 is built, and requests come in; at the end none has failed, all saw version 1."""
-    service.versions = service.build_all(1, 2)
-    service.configure(ready={"golden": "golden.jsonl", "deadline": DEADLINE})
-    service.release(1)
-    load = service.load()
+def loaded(live):
+    """Requests come in meanwhile; at the end none has failed, and all were answered by a version that was live."""
+    before = live.config
+    load = live.load()
     time.sleep(1)
-    yield service
+    yield live
     count = load.end()
+    live.restore(before)
     assert count["failed"] == 0, count
     assert count["rate"] >= 200
-    assert set(count["answered"]) <= set(service.versions.values())
+    assert set(count["answered"]) <= set(live.versions.values())
 
 
 def refused(service, message, *, within, **environment):
@@ -61,6 +69,7 @@ def test_a_model_that_loads_for_long_gets_no_request_until_it_is_loaded(loaded):
     _, story = command.communicate(timeout=60)
     assert command.returncode == 0, story
     assert loaded.serves() == loaded.versions[2]
+    assert loaded.json("rollback")["result"] == "released"
 
 
 def test_a_candidate_that_never_becomes_ready_is_given_up_at_its_deadline(loaded):
@@ -95,8 +104,7 @@ def test_a_bootstrap_that_fails_is_told_with_its_exit_code_and_last_line(loaded)
     loaded.json("rollback")
     docker("rm", "--force", loaded.container("server", "b"), loaded.container("bootstrap", "b"))
     volume = f"{loaded.name}-b-models:/model"
-    spoil = "cd /model/v && for found in *; do rm -r $found && echo spoilt >$found; done"
-    docker("run", "--rm", "--user", "0", "--volume", volume, "mlops-tiny-v2", "sh", "-c", spoil)
+    docker("run", "--rm", "--user", "0", "--volume", volume, TINY, "sh", "-c", "cd /model && rm -r v && echo spoilt >v")
     story = refused(loaded, "bootstrap", within=SOON)
     assert "77" in story
     assert "deploy.sh" in story
