@@ -42,6 +42,8 @@ Event = Literal["told", "end", "ended"]
 Outcome = Failure | Literal["finished", "told"]
 """Of a task: it failed (a server also by ending well), has done its work, or was ended because we were told so."""
 
+_FROM_OUTSIDE: Final = Failure(what="crash", message="the slot was ended from outside, by SIGTERM to its supervisor")
+
 
 class Supervisor:
     """Holds one slot until it is told to let go or its task has ended."""
@@ -124,10 +126,11 @@ class Supervisor:
         """What is to be done now; None, after the end is written, when the folder says nothing more."""
         with self._folder.taken("ending a slot"):
             now = self._folder.wanted()
-            again = outcome == "told" and now is not None and now.grace is None
-            if not self._ending and (now != wanted or again):
+            again = outcome == "told" and now is not None and now.grace is None and not self._ending
+            if now != wanted or again:
+                self._ending = False
                 return now
-            failure = None if isinstance(outcome, str) else outcome
+            failure = _FROM_OUTSIDE if self._ending else None if isinstance(outcome, str) else outcome
             last = self._folder.held()
             process = last.process if last else ""
             end = Held(supervisor=self._me, key=wanted.key, content=wanted.content, process=process)

@@ -188,14 +188,14 @@ def _view(wanted: Wanted, folder: SlotFolder) -> SlotView:
 
 
 def _ended(wanted: Wanted, held: Held, folder: SlotFolder) -> SlotView:
-    """A slot whose supervisor has ended, or was killed."""
+    """A slot whose supervisor has ended, or was killed; what it held may be older than what is wanted."""
     if wanted.grace is not None:
         return _shown(wanted, held, "running") if alive(held.process) else SlotView(slot=wanted.slot, state="absent")
-    if held.phase == "ended" and held.failure is not None:
+    if not of_this_boot(held.supervisor) or held.key != wanted.key:
+        return _shown(wanted, held, "stopped")
+    if held.failure is not None:
         cause = Cause(kind=held.failure.what, message=held.failure.message, lines=held.failure.lines)
         return _shown(wanted, held, "failed", cause)
-    if held.phase == "ended" or not of_this_boot(held.supervisor):
-        return _shown(wanted, held, "stopped")
     said = folder.supervisor_said()
     cause = Cause(kind="crash", message=f"the supervisor of the slot {'failed' if said else 'was killed'}", lines=said)
     return _shown(wanted, held, "failed", cause)

@@ -276,8 +276,9 @@ def test_a_supervisor_that_is_told_to_end_ends_its_server_first(target, folder, 
     target.ensure("a", artefact())
     until(target, "a", "running")
     os.kill(pid_of(state_of(folder)["supervisor"]), signal.SIGTERM)
-    view = until(target, "a", "stopped")
-    assert (view.key, view.cause) == (artefact().key, None)
+    view = until(target, "a", "failed")
+    assert view.key == artefact().key
+    assert view.cause.message == "the slot was ended from outside, by SIGTERM to its supervisor"
     holds(lambda: processes_of(tmp_path) == {})
     target.ensure("a", artefact())
     until(target, "a", "running")
