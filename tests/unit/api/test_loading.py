@@ -1,3 +1,4 @@
+import functools
 import io
 import json
 import tarfile
@@ -10,11 +11,14 @@ from mlops_deploy.api import build_model as build_module
 from mlops_deploy.api import conduit as conduit_module
 from mlops_deploy.api import shells as shells_module
 from mlops_deploy.api.build_model import build_model
-from mlops_deploy.api.loading import EngineDestination
-from mlops_deploy.errors import ContentMismatchError, DeployError, UnreachableError
+from mlops_deploy.api.loading import EngineDestination, load_stored
+from mlops_deploy.errors import ContentMismatchError, DeployError, UnreachableError, UnusableInputError
 from mlops_deploy.oci.types import Platform
 from mlops_deploy.spec.refs import Digest, ImageRef
 from mlops_deploy.store.cache import DigestCache
+from mlops_deploy.store.destination import StoreDestination
+from mlops_deploy.store.layout import LayoutStore
+from mlops_deploy.store.log import Built
 from tests.fakes.carriers import Keeper, Silent, a_build, fake_shell, write_model
 
 HERE = Platform("linux", "amd64")
@@ -29,6 +33,9 @@ class FakeEngine:
 
     def ping(self):
         return True
+
+    def platform(self):
+        return HERE
 
     def image_id(self, ref):
         if ref in self.names:
@@ -189,3 +196,69 @@ def test_an_interrupt_ends_a_load_that_hangs(build, monkeypatch):
         load(build, engine, Interrupting())
     assert time.monotonic() - started < 2
     release.set()
+
+
+class TestFromTheStore:
+    """A carrier that was built before goes into an engine, read from the store alone."""
+
+    @pytest.fixture
+    def stored(self, build, tmp_path):
+        store = LayoutStore(tmp_path / "store")
+        entry = functools.partial(_built, build)
+        built = build_model(build, [StoreDestination(store, entry)], DigestCache(None), Silent())
+        name = f"digits:{built.carrier.digest.short}"
+        return store, built.carrier, name
+
+    def test_it_is_the_same_image_and_sent_once(self, stored, build):
+        store, carrier, name = stored
+        engine, direct, story = FakeEngine(), FakeEngine(), Silent()
+        load_stored(store, carrier.digest, name, engine, story)
+        load(build, direct)
+        assert engine.ids == direct.ids
+        assert list(engine.names) == [name]
+        assert story.told[-1] == ("digits", sum(layer.size for layer in carrier.layers), story.told[-1][2])
+        assert story.told[-1][1] == story.told[-1][2]
+        load_stored(store, carrier.digest, name, engine, Silent())
+        assert engine.loads == 1
+
+    def test_a_lost_name_is_given_again_and_nothing_sent(self, stored):
+        store, carrier, name = stored
+        engine = FakeEngine()
+        load_stored(store, carrier.digest, name, engine, Silent())
+        engine.names.clear()
+        load_stored(store, carrier.digest, name, engine, Silent())
+        assert (list(engine.names), engine.loads) == ([name], 1)
+
+    @pytest.mark.parametrize("which", ["layer", "config", "index"])
+    def test_damage_is_found_before_the_engine_has_it_whole(self, stored, which):
+        store, carrier, name = stored
+        damaged = {
+            "layer": carrier.layers[1].digest,
+            "config": carrier.images[0].config.descriptor.digest,
+            "index": carrier.digest,
+        }
+        path, engine = store.blob_path(damaged[which]), FakeEngine()
+        path.chmod(0o644)
+        path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+        with pytest.raises(ContentMismatchError, match="is damaged"):
+            load_stored(store, carrier.digest, name, engine, Silent())
+        assert engine.ids == set()
+
+    def test_one_that_only_the_engine_has_will_do(self, tmp_path):
+        engine, store = FakeEngine(), LayoutStore(tmp_path / "empty")
+        with pytest.raises(UnusableInputError, match="neither in the store") as caught:
+            load_stored(store, Digest("1" * 64), "digits:1", engine, Silent())
+        assert "build-model" in caught.value.hint
+        engine.names["digits:1"] = Digest("2" * 64)
+        load_stored(store, Digest("1" * 64), "digits:1", engine, Silent())
+
+
+def _built(build, carrier):
+    return Built(
+        time="2026-01-01T00:00:00+00:00",
+        name=build.card.name,
+        digest=str(carrier.digest),
+        content_id=str(carrier.content_id),
+        tags=tuple(str(name) for name in build.names(carrier)),
+        source="/nowhere",
+    )
