@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from mlops_deploy.render.compose import render_compose
+from mlops_deploy.render.slots import router_text, slot_job, slot_text
 from mlops_deploy.spec.deploy import DeploySpec, ModelSpec, Ready, ReleaseSpec, Resources, ServerSpec
+from mlops_deploy.spec.owner import Owner
 from mlops_deploy.spec.preset import Ports, Preset, Readiness
 from mlops_deploy.spec.refs import ContentId, Digest
 from mlops_deploy.spec.rendered import CarrierRef, JobImage
@@ -70,6 +72,21 @@ def test_compose_reads_limits_and_times_as_meant(tmp_path):
     assert server["ports"] == [
         {"mode": "ingress", "host_ip": "127.0.0.1", "target": 8080, "published": "18123", "protocol": "tcp"}
     ]
+
+
+def test_compose_reads_the_very_values_of_a_slot_and_of_the_router(tmp_path):
+    owner, carrier = Owner(service="rendertest", environment="it"), a_carrier()
+    job = slot_job(service(NASTY), carrier, TINY, PRESET)
+    slot = read_by_compose(slot_text(owner, "b", job, content="1" * 64, key="2" * 64), tmp_path)
+    found = slot["services"]["server"]["environment"]
+    assert {name: found[name].replace("$$", "$") for name in NASTY} == NASTY
+    assert (slot["name"], slot["volumes"]["models"]["name"]) == ("rendertest-it-b", "rendertest-it-b-models")
+    assert slot["networks"] == {"default": {"name": "rendertest-it", "ipam": {}, "external": True}}
+    assert slot["services"]["server"]["networks"] == {"default": {"aliases": ["rendertest-it-b"]}}
+    nasty = "\n".join(NASTY.values())
+    router = read_by_compose(router_text(owner, PORT, TINY, nasty), tmp_path)["services"]["router"]
+    assert router["environment"]["ROUTER_CONFIG"].replace("$$", "$") == nasty
+    assert router["ports"][0]["published"] == str(PORT)
 
 
 class TestRunning:
@@ -252,9 +269,16 @@ def service(env=None) -> DeploySpec:
 
 
 def understood(spec, folder):
-    carrier = CarrierRef(name="plane", digest=Digest("2" * 64), content_id=ContentId("1" * 64))
+    return read_by_compose(render_compose(spec, a_carrier(), TINY, PRESET).text, folder)
+
+
+def a_carrier() -> CarrierRef:
+    return CarrierRef(name="plane", digest=Digest("2" * 64), content_id=ContentId("1" * 64))
+
+
+def read_by_compose(text, folder):
     file = folder / "compose.yml"
-    file.write_text(render_compose(spec, carrier, TINY, PRESET).text)
+    file.write_text(text)
     read = run("docker", "compose", "--file", file, "config", "--format", "json")
     assert read.returncode == 0, read.stderr
     return json.loads(read.stdout)
