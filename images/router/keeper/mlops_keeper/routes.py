@@ -18,7 +18,8 @@ def read(folder: Folder) -> dict:
     """Share, closed, generation and token as committed."""
     found = folder.read_object(FILE)
     if found is None:
-        raise WrongError("state", f"there is no `{FILE}`: the router has not been started on this state folder")
+        # A container runs before its first program has laid out the folders: whoever asks may ask again.
+        raise WrongError("silent", f"there is no `{FILE}`: the router has not been started on this state folder")
     numbers = all(type(found.get(name)) is int for name in ("share_b", "generation", "token"))
     if not numbers or type(found.get("closed")) is not bool or not 0 <= found["share_b"] <= WHOLE:
         raise WrongError("state", f"`{FILE}` in the state folder is damaged")
