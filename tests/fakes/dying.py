@@ -1,7 +1,7 @@
 """mlops-deploy in a process that is killed at one point of a release: `dying.py POINT ARGUMENTS…`.
 
 Point 0 is before the release's first change of anything, point k right after its k-th: a line of the journal, a key, a
-route, a slot. Between two of them it only looks, so that there are no other points. Prints the change on standard error.
+route, a slot. Between two of them it only looks, so that there are no other points. Writes the change to stderr.
 """
 
 import os

@@ -6,11 +6,15 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
+from mlops_deploy.api import status as api
 from mlops_deploy.api.server_env import Packages, programs_of
+from mlops_deploy.cli.place import Place
+from mlops_deploy.cli.status_document import status_document
 from mlops_deploy.resources import IMAGES
 from tests.fakes.local_slots import processes_of
-from tests.integration.releasing import ROOT, Done, Service, run
+from tests.integration.releasing import ROOT, Done, Json, Service, run
 
 TINY_SERVER = ROOT / "tests" / "fakes" / "tiny_v2" / "server.py"
 LEASE_SECONDS = 60
@@ -55,6 +59,13 @@ class LocalService(Service):
         fresh = path.with_name(".lease.json.test")
         fresh.write_text(json.dumps(entry | {"since": entry["since"] - LEASE_SECONDS - 1}))
         fresh.replace(path)
+
+    def status(self) -> Json:
+        """What `status` says, without a process of its own: these tests look very often."""
+        with mock.patch.dict(os.environ, self.environment):
+            place = Place(file=self.folder / "mlops.yml", environment=None, target=None)
+            service = place.service()
+            return status_document(service, place, api.status(service))
 
     def end(self) -> None:
         """Remove everything of this service; whatever a failed test left is killed."""
