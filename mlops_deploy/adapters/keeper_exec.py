@@ -71,7 +71,8 @@ class _Exec:
             del self._arrived[:end]
             if stream != _OUTPUT:
                 raise ConnectionError(text.decode(errors="replace").strip()[-300:])
-            self._parts.append(text)
+            if text:
+                self._parts.append(text)
 
 
 def _first_line(error: Exception) -> str:

@@ -49,11 +49,12 @@ def _build(tag: ImageRef, builder: ImageBuilder, runner: Runner, story: Story) -
     recipe = Recipe(context=RECIPE, args={"BASE": base}, secrets=machine_secrets(runner), tag=tag)
     try:
         builder.build(recipe, lambda _line: None)
-    except UnreachableError as error:
-        hint = error.hint if "engine" in error.message else "the build needs Debian's packages: check the network"
-        raise UnreachableError(f"the router image: {error.message}", hint=hint, detail=error.detail) from error
     except DeployError as error:
-        raise DeployError(f"the router image: {error.message}", hint=error.hint, detail=error.detail) from error
+        if error.hint is None or "base image" in error.message or "engine" in error.message.lower():
+            raise
+        # A step has failed, and there is but one that can: what the builder says of a server's packages misleads here.
+        hint = "the build installs Debian's `haproxy`: check the network and apt's mirrors, then run this again"
+        raise UnreachableError("the router image could not be built", hint=hint, detail=error.detail) from error
 
 
 def machine_secrets(runner: Runner) -> dict[str, Secret | Path]:
