@@ -12,6 +12,7 @@ import pytest
 
 from mlops_deploy.adapters.processes.identity import alive, identify, send
 from mlops_deploy.adapters.processes.log import BOUND, BoundedLog, read_log
+from mlops_deploy.adapters.processes.slot import SlotFolder
 from mlops_deploy.adapters.processes.target import ProcessTarget, state_home
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.spec.owner import Owner
@@ -281,6 +282,31 @@ def test_a_supervisor_that_is_told_to_end_ends_its_server_first(target, folder, 
     assert view.cause.message == "the slot was ended from outside, by SIGTERM to its supervisor"
     holds(lambda: processes_of(tmp_path) == {})
     target.ensure("a", artefact())
+    until(target, "a", "running")
+
+
+def test_a_supervisor_that_fails_says_why(target, folder, tmp_path):
+    target.address("a")
+    (folder / "a").mkdir()
+    (folder / "a" / "models").write_text("in the way")
+    target.ensure("a", artefact())
+    view = until(target, "a", "failed")
+    assert view.cause.message == "the supervisor of the slot failed"
+    assert "NotADirectoryError" in view.cause.lines[-1]
+    holds(lambda: processes_of(tmp_path) == {})
+    (folder / "a" / "models").unlink()
+    target.ensure("a", artefact())
+    until(target, "a", "running")
+
+
+def test_what_was_only_asked_for_when_the_command_died_is_not_taken_for_what_ran_before(target, folder):
+    target.ensure("a", artefact(1, server=["/bin/sh", "-c", "exit 3"]))
+    until(target, "a", "failed")
+    slot = SlotFolder(folder / "a")
+    slot.want(replace(slot.wanted(), key="f" * 64))
+    view = target.observe("a")
+    assert (view.state, view.key, view.cause) == ("stopped", "f" * 64, None)
+    target.ensure("a", artefact(1))
     until(target, "a", "running")
 
 
