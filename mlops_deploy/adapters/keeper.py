@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Final, NoReturn, Protocol, TypeVar
 
 from mlops_deploy.adapters.process import LocalRunner
@@ -25,22 +24,6 @@ _RELOAD: Final = 30.0
 
 _LIMIT: Final = 64 << 20
 _HINT: Final = "see `mlops-deploy status`, then run this again"
-
-
-class Socket(Protocol):
-    """What of a socket is used; TLS and SSH have their own kinds of it."""
-
-    def settimeout(self, seconds: float | None, /) -> None:
-        """Bound what comes next."""
-        ...
-
-    def recv(self, limit: int, /) -> bytes:
-        """What has come, empty at the end."""
-        ...
-
-    def sendall(self, data: bytes, /) -> None:
-        """Send all of `data`."""
-        ...
 
 
 class Stream(Protocol):
@@ -254,7 +237,4 @@ def _strange(what: str) -> UnreachableError:
 
 
 def _reason(error: OSError) -> str:
-    with suppress(AttributeError):
-        if error.strerror:
-            return error.strerror.lower()
-    return str(error) or type(error).__name__
+    return (error.strerror or str(error) or type(error).__name__).lower()
