@@ -38,13 +38,34 @@ def make_service(tiny_image, tmp_path):
         yield make
 
 
-@pytest.fixture
-def make_local(tmp_path):
-    """The same as local processes; needs HAProxy and a static busybox."""
+@pytest.fixture(scope="module")
+def local_services(tmp_path_factory):
+    """The same as local processes, for the tests of one module; needs HAProxy and a static busybox."""
     if not any(path.exists() for path in ON_THIS_MACHINE):
         pytest.skip("no busybox on this machine (`apt install busybox-static`)")
-    with releasing.services(tmp_path, local_service.LocalService) as make:
-        yield make
+    made = []
+
+    def make(**facts):
+        made.append(local_service.LocalService(folder=tmp_path_factory.mktemp("local"), **facts))
+        return made[-1]
+
+    yield make
+    for service in made:
+        service.end()
+
+
+@pytest.fixture
+def make_local(local_services):
+    """One for a test alone; it is ended with the test."""
+    made = []
+
+    def make(**facts):
+        made.append(local_services(**facts))
+        return made[-1]
+
+    yield make
+    for service in made:
+        service.end()
 
 
 @pytest.fixture(scope="module")

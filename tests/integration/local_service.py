@@ -73,7 +73,8 @@ class LocalService(Service):
             if process.poll() is None:
                 process.kill()
             process.communicate()
-        run(*self.command("down", "--volumes", "--force"), cwd=self.folder, env=self.environ("down"), timeout=120)
+        if self.home.exists():
+            run(*self.command("down", "--volumes", "--force"), cwd=self.folder, env=self.environ("down"), timeout=120)
         for pid in processes_of(self.folder):
             os.kill(pid, signal.SIGKILL)
 
