@@ -14,7 +14,7 @@ from mlops_deploy.adapters.compose.things import Things
 from mlops_deploy.adapters.docker_engine import Endpoint
 from mlops_deploy.adapters.keeper_exec import KeeperExec
 from mlops_deploy.ports import Keeper, Launcher, Runner, Running, Task
-from mlops_deploy.release.state import SLOTS, Artefact, Cause, Slot, SlotView
+from mlops_deploy.release.state import SLOTS, Artefact, Cause, Slot, SlotState, SlotView
 from mlops_deploy.render.slots import slot_text
 from mlops_deploy.spec.owner import LABEL, Owner
 from mlops_deploy.spec.rendered import JobImage
@@ -64,7 +64,7 @@ class ComposeTarget:
         self._finish_down(slot)
         held = self._held(slot)
         labels = self._things.volume(self._volume(slot), slot)
-        self._things.network()
+        self._things.network()  # refuses one that is not ours
         view = self.observe(slot)
         if view.key == artefact.key and (view.state == "running" or self._doing(slot) == "up"):
             return
@@ -80,24 +80,14 @@ class ComposeTarget:
     def observe(self, slot: Slot) -> SlotView:
         """See `ports.Target`."""
         bootstrap, server = self._task("bootstrap", slot), self._task("server", slot)
-        found, doing = [one for one in (bootstrap, server) if one is not None], self._doing(slot)
-        now = time.time()
-        past = self._past(server) if server is not None and server.shaky(now) else Past()
-        said = judge(bootstrap, server, past=past, now=now, doing=doing)
-        up = self._ups.get(slot)
-        if not isinstance(said, Fault) and said != "running" and up is not None and up.failed:
-            said = up.fault() or said
-        key, content = (
-            (found[-1].labels.get(f"{LABEL}{name}") for name in ("key", "content")) if found else (None, None)
-        )
-        if not found and up is not None and (doing == "up" or isinstance(said, Fault)):
-            key, content = up.artefact.key, up.artefact.content_id.hex
+        said = self._judged(slot, bootstrap, server)
+        key, content = (None, None) if said == "absent" else self._named(slot, server or bootstrap)
         return SlotView(
             slot=slot,
             state="failed" if isinstance(said, Fault) else said,
             key=key,
             content=content,
-            revision=".".join(one.id[:12] for one in found),
+            revision=".".join(one.id[:12] for one in (bootstrap, server) if one is not None),
             restarts=server.restarts if server is not None else 0,
             cause=self._cause(slot, said) if isinstance(said, Fault) else None,
         )
@@ -131,7 +121,7 @@ class ComposeTarget:
         return KeeperExec(self._client.api, self._router.name) if self._router.up else None
 
     def remove(self, *, volumes: bool) -> None:
-        """See `ports.Target`. What is not ours stays."""
+        """See `ports.Target`."""
         for slot in SLOTS:
             self._end_up(slot)
             self._finish_down(slot)
@@ -148,6 +138,21 @@ class ComposeTarget:
     def _task(self, task: Task, slot: Slot | None) -> Container | None:
         found = self._things.container(self._name(task, slot), slot)
         return None if found is None else Container.read(found)
+
+    def _judged(self, slot: Slot, bootstrap: Container | None, server: Container | None) -> SlotState | Fault:
+        now, doing = time.time(), self._doing(slot)
+        past = self._past(server) if server is not None and server.shaky(now) else Past()
+        said = judge(bootstrap, server, past=past, now=now, doing=doing)
+        if isinstance(said, Fault) or said == "running" or slot not in self._ups or not self._ups[slot].failed:
+            return said
+        return self._ups[slot].fault() or said
+
+    def _named(self, slot: Slot, task: Container | None) -> tuple[str | None, str | None]:
+        """The key and the content of what is in the slot, or about to be."""
+        if task is not None:
+            return task.labels.get(f"{LABEL}key"), task.labels.get(f"{LABEL}content")
+        up = self._ups.get(slot)
+        return (None, None) if up is None else (up.artefact.key, up.artefact.content_id.hex)
 
     def _past(self, server: Container) -> Past:
         ends = self._things.ends(server.id, server.created, server.started)

@@ -13,6 +13,7 @@ from mlops_deploy.spec.owner import Owner
 
 _OF_PROJECT: Final = "com.docker.compose.project"
 _CONFLICT: Final = 409
+_GOING: Final = ("already in progress", "marked for removal")
 
 
 class Things:
@@ -103,9 +104,10 @@ class Things:
                 yield rest.decode(errors="replace")
 
     def last_lines(self, container: str, count: int) -> tuple[str, ...]:
-        """The last lines that a container wrote."""
-        with translated("reading a log"):
-            written: bytes = self._api.logs(container, tail=count)
+        """The last lines that a container wrote; none of one that is gone."""
+        written = b""
+        with translated("reading a log"), _gone_is_fine():
+            written = self._api.logs(container, tail=count)
         return tuple(written.decode(errors="replace").splitlines())
 
     def _require_ours(self, kind: str, name: str, labels: Mapping[str, str] | None, slot: str | None) -> None:
@@ -124,5 +126,5 @@ def _gone_is_fine() -> Iterator[None]:
     except NotFound:
         pass
     except APIError as error:
-        if error.status_code != _CONFLICT or "already in progress" not in str(error.explanation):
+        if error.status_code != _CONFLICT or not any(sign in str(error.explanation) for sign in _GOING):
             raise
