@@ -1,14 +1,17 @@
-# The four things done with this checkout. `make demo` and `make test` work on a bare machine.
+# What is done with this checkout. `make demo` and `make test` work on a bare machine.
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test simulate bench lint clean
 
 demo: $(VENV)/.installed
 	PATH="$(BIN):$$PATH" scripts/demo.sh
 
 test: $(VENV)/.installed
 	$(BIN)/pytest
+
+simulate: $(VENV)/.installed
+	$(BIN)/python -m tests.simulation --runs 100000 --seed $(or $(SEED),0)
 
 bench: $(VENV)/.installed
 	PATH="$(BIN):$$PATH" $(BIN)/python -m benchmarks

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar, assert_never
 
+from mlops_deploy.api.trace import tracer
 from mlops_deploy.errors import DeployError, UnreachableError
 from mlops_deploy.ports import Clock, Keeper, Target
 from mlops_deploy.release.effects import (
@@ -47,10 +48,13 @@ class World:
 
 def drive(run: Run[T], world: World, witness: Witness | None = None) -> T:
     """Perform `run` to its end; its result, or the error that it raises."""
+    trace = tracer()
     try:
         effect = next(run)
         while True:
             answer = perform(effect, world)
+            if trace is not None:
+                trace(effect, answer)
             if witness is not None:
                 witness(effect, answer)
             effect = run.send(answer)

@@ -167,14 +167,16 @@ def _committed(session: Session, route: Route, artefact: Artefact | None) -> Run
     tried: float | None = None
     while True:
         view = yield from router_view()
-        if view.route != route:
-            yield from _prove_before(session, view.route, route, artefact)
-            yield from session.keep()
-        before = (yield from clock()).elapsed
-        tried = before if tried is None else tried
-        if view.route == route or (yield from session.commit(route, view.generation)):
-            return before
-        if before - tried >= PATIENCE:
+        if view.route == route:
+            return (yield from clock()).elapsed
+        yield from _prove_before(session, view.route, route, artefact)
+        proven = (yield from clock()).elapsed
+        yield from session.keep()
+        now = (yield from clock()).elapsed
+        if now - proven < PROOF_SECONDS and (yield from session.commit(route, view.generation)):
+            return now
+        tried = now if tried is None else tried
+        if now - tried >= PATIENCE:
             raise UnreachableError("the router does not take the route")
         yield from session.rest(BREATH)
 

@@ -1,8 +1,8 @@
 """Every boundary between two effects, with every fault that can happen there, and whoever comes afterwards."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Final
 
 from mlops_deploy.release.effects import (
@@ -19,10 +19,13 @@ from mlops_deploy.release.effects import (
     Tell,
 )
 from tests.simulation.scenarios import SCENARIOS
-from tests.simulation.sim import TARGET, Actor, Event, Fault, Injector, Sim
+from tests.simulation.sim import TARGET, Actor, Event, Fault, Injector, no_fault
 from tests.simulation.story import Story, Verb, begin
 
 WRITES: Final = (CommitRoute, PutKey, AppendLine, EnsureSlot, StopSlot)
+SHORT: Final = ("first", "next", "parked-same", "recreate", "rollback-hot")
+"""The start states of which pairs of crashes are enumerated too."""
+
 AFTERWARDS: Final[tuple[Verb, ...]] = ("resume", "abort")
 
 
@@ -97,17 +100,62 @@ def tell(point: Point, verb: Verb) -> Story:
     return story
 
 
-def tell_pair(first: Point, second: int, fault: Fault, verb: Verb) -> Story:
-    """A crash of the first process, and another of the one that comes afterwards."""
-    story = begin(first.scenario, 0)
-    story.release(story.plan, at(first.number, first.fault))
+def pairs(name: str) -> Iterator[Callable[[], Story]]:
+    """Every crash after a write, and after it every crash after a write of whoever comes next."""
+    first = [point.number for point in points(name) if point.fault is Fault.CRASH_AFTER]
+    for number in first:
+        for verb in AFTERWARDS:
+            alone = _crashed(name, number, verb)
+            for second in [event[2] for event in alone if isinstance(event[3], WRITES)]:
+                yield partial(tell_pair, name, number, second, verb)
+
+
+def _crashed(name: str, number: int, verb: Verb) -> list[Event]:
+    """What the second process does after the first crashed."""
+    story = _after_crash(name, number)
+    if story.open():
+        actor = story.visit(verb)
+        story.sim.go()
+        return [event for event in story.sim.trace if event[1] == actor.name]
+    return []
+
+
+def _after_crash(name: str, number: int) -> Story:
+    story = begin(name, 0)
+    story.release(story.plan, at(number, Fault.CRASH_AFTER))
     story.sim.go()
     story.sim.world.now += 61.0
-    if story.open():
-        story.visit(verb, at(second, fault))
-        story.sim.go()
-        story.sim.world.now += 61.0
-    finish(story, verb)
+    return story
+
+
+def tell_pair(name: str, first: int, second: int, verb: Verb) -> Story:
+    """One run with two crashes."""
+    story = _after_crash(name, first)
+    story.visit(verb, at(second, Fault.CRASH_AFTER))
+    story.sim.go()
+    story.sim.world.now += 61.0
+    story.settle(verb)
+    story.check()
+    return story
+
+
+def tell_advances(name: str, fault: Fault) -> int:
+    """Every write of the process that goes on after the hold, with `fault`; how many runs that were."""
+    runs = 0
+    events = _advanced(begin(name, 0), no_fault).sim.trace
+    for number in [event[2] for event in events if event[1] == "p2" and isinstance(event[3], WRITES)]:
+        for verb in AFTERWARDS:
+            finish(_advanced(begin(name, 0), at(number, fault)), verb)
+            runs += 1
+    return runs
+
+
+def _advanced(story: Story, inject: Injector) -> Story:
+    story.release(story.plan)
+    story.sim.go()
+    story.visit("advance", inject)
+    story.sim.go()
+    story.sim.world.now += 61.0
     return story
 
 
@@ -119,4 +167,4 @@ def finish(story: Story, verb: Verb) -> None:
     story.again()
 
 
-__all__ = ["AFTERWARDS", "SCENARIOS", "Point", "Sim", "at", "clean", "finish", "points", "tell", "tell_pair"]
+__all__ = ["AFTERWARDS", "SCENARIOS", "SHORT", "Point", "at", "clean", "finish", "pairs", "points", "tell", "tell_advances"]

@@ -7,6 +7,7 @@ release may never do (act without intent, admit without proof, stop before the d
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import inf
 
 from mlops_deploy.release import lease as leases
 from mlops_deploy.release.acts import PROOF_SECONDS
@@ -111,6 +112,7 @@ class Look:
     key: str | None = None
     level: int = 0
     at: float = -1e9
+    """When the proof was complete, told by the first look at the clock afterwards."""
 
 
 @dataclass(slots=True)
@@ -118,6 +120,7 @@ class Oracle:
     """One process from its first effect on."""
 
     now: float = 0.0
+    wall: float = 0.0
     clock_read: bool = False
     token: int = 0
     lease_index: int = -1
@@ -133,6 +136,9 @@ class Oracle:
     observed: dict[Slot, SlotView] = field(default_factory=dict)
     quiet: dict[Slot, int] = field(default_factory=lambda: {"a": 0, "b": 0})
     began_at: float = 0.0
+    began_wall: float = 0.0
+    generations: set[int] = field(default_factory=set)
+    """Those that were seen since the last intent."""
     route: Route | None = None
     """The route that was written or seen since the last intent."""
     confirmed: bool = False
@@ -145,7 +151,9 @@ class Oracle:
             case ReadClock():
                 if isinstance(answer, Time):
                     _must(answer.elapsed >= self.now, "the clock that never goes back went back")
-                    self.now = answer.elapsed
+                    self.now, self.wall = answer.elapsed, answer.wall
+                for look in self.looks.values():
+                    look.at = min(look.at, self.now)
                 self.clock_read = True
                 return
             case PutKey(key=leases.KEY):
@@ -264,8 +272,9 @@ class Oracle:
             self._intended()
 
     def _intended(self) -> None:
-        self.began_at, self.confirmed, self.route = self.now, False, None
+        self.began_at, self.began_wall, self.confirmed, self.route = self.now, self.wall, False, None
         self.quiet = {"a": 0, "b": 0}
+        self.generations = set()
         self.observed = {}
         self.looks = {"a": Look(), "b": Look()}
 
@@ -309,12 +318,17 @@ class Oracle:
 
     def _ends(self, book: Book, code: int) -> None:
         if not book.back:
-            _must(code == 0 and book.promoted, f"I10: ends with {code} and was not promoted")
-            _must(book.plan is not None and book.index == len(book.plan.steps), "ends before its last step")
+            assert book.plan is not None
+            _must(code == 0, f"I10: ends with {code} and did not turn back")
+            _must(book.promoted or not book.plan.steps, f"I10: ends with {code} and was not promoted")
+            _must(book.index == len(book.plan.steps), "ends before its last step")
             return
         _must(code in {4, 5, 7}, f"I10: ends with {code} and turned back")
         assert book.plan is not None
-        _must(self.router is not None and self.router.route == way_back(book.plan), "I10: ends on another route")
+        assert self.router is not None
+        _must(self.router.route == way_back(book.plan), "I10: ends on another route")
+        moved = self.router.generation != book.plan.base.generation
+        _must(code == _OVERDUE or moved == (code == _EXPOSED), f"I10: ends with {code}, routes written: {moved}")
 
     def _intent(self, what: str) -> Step:
         _must(self.book is not None and self.book.begun is not None, f"I4: {what} without an intent")
@@ -330,7 +344,7 @@ class Oracle:
         _must(isinstance(step, Shift) and step.route == effect.route, f"I4: {effect.route} is written in {step}")
         _must(self.router is not None, "the route is written without a look at the router")
         assert self.router is not None
-        _must(effect.generation == self.router.generation, "the route is written over a generation that was not seen")
+        _must(effect.generation in self.generations, "the route is written over a generation that was not seen")
         serves = step.serves if isinstance(step, Shift) else None
         for slot in SLOTS:
             known = serves is not None and self._artefact_known(serves)
@@ -350,7 +364,7 @@ class Oracle:
         what = f"{type(effect).__name__} {effect.slot}"
         self._needs_lease(what)
         _must(self.clock_read and self.now - self.heard < leases.TTL, f"I6: {what}, and the lease may be over")
-        _must(self.router is not None, f"I1: {what} without a look at the router")
+        _must(self.route is not None, f"I1: {what} without a look at the router")
         assert self.router is not None
         _must(not self.router.route.weight(effect.slot), f"I1: {what} has traffic")
         step = self._intent(what)
@@ -385,13 +399,14 @@ class Oracle:
     def _router(self, answer: Answer) -> None:
         if not isinstance(answer, RouterView):
             return
-        self.router = self.router if answer == self.router else answer
+        self.router = answer
+        self.generations.add(answer.generation)
         self.route = answer.route
         for slot in SLOTS:
             lane, look = answer.lane(slot), self.looks[slot]
             self.quiet[slot] = 0 if lane.sessions or answer.route.weight(slot) else self.quiet[slot] + 1
             if look.level == _PROVEN - 1 and lane.up:
-                look.level, look.at = _PROVEN, self.now
+                look.level, look.at = _PROVEN, inf
 
     def _answered(self, effect: AskServer, answer: Answer) -> None:
         plan = self.book.plan if self.book is not None else None
@@ -455,14 +470,14 @@ class Oracle:
                 pass
 
     def _baked(self, begun: Began, seconds: float) -> bool:
-        """At least the time since this process began to watch, and what the journal says of earlier beginnings."""
-        assert self.book is not None
-        first = next(
-            one.at for one in self.book.entries if isinstance(one, Began) and not one.undo and one.index == begun.index
-        )
-        return self.now - self.began_at + max(0.0, begun.at - first) + 0.001 >= seconds or begun.at <= first
+        """What this process watched, and what the intent says had been watched before, by the wall clock."""
+        before = max(0.0, self.began_wall - begun.at)
+        return self.now - self.began_at + before + _EPSILON >= seconds
 
 
+_EPSILON = 0.01
+_OVERDUE = 7
+_EXPOSED = 5
 _GOLDEN = 10
 _PROVEN = 1000
 

@@ -30,7 +30,7 @@ from mlops_deploy.release.executor import Outcome
 from tests.simulation.oracle import Oracle, Rejected
 from tests.simulation.world import Violation, World
 
-TIMEOUT = 2.0
+TIMEOUT = 4.0
 """Seconds after which no answer counts as lost."""
 
 LIMIT = 3000.0
@@ -219,7 +219,7 @@ class Sim:
             case Fault.STALE:
                 return world.stale(effect) or world.perform(effect, actor.token), took
             case Fault.SLOW:
-                seconds = 30 * self.random.random()
+                seconds = timeout * self.random.random()
                 actor.hindered += seconds
                 return world.perform(effect, actor.token), seconds
             case Fault.BROKEN:

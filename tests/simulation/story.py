@@ -6,7 +6,7 @@ from random import Random
 from typing import Final, Literal
 
 from mlops_deploy.errors import LockedError, UnusableInputError
-from mlops_deploy.release import executor
+from mlops_deploy.release import executor, observe
 from mlops_deploy.release import lease as leases
 from mlops_deploy.release.exchange import Run
 from mlops_deploy.release.executor import Outcome
@@ -17,9 +17,11 @@ from mlops_deploy.release.plan import Plan
 from mlops_deploy.release.state import whole
 from mlops_deploy.release.tend import tend
 from tests.simulation.oracle import read_line, way_back
-from tests.simulation.scenarios import SCENARIOS, Scenario, Start, plan_of, world_of
+from tests.simulation.scenarios import SCENARIOS, Scenario, Start, plan_of, planned, world_of
 from tests.simulation.sim import Actor, Fault, Injector, Sim, no_fault
 from tests.simulation.world import Violation
+
+observe.from_line = read_line  # reading a line is pure, so each is read once
 
 Verb = Literal["resume", "abort", "advance", "tend"]
 VERBS: Final[tuple[Verb, ...]] = ("resume", "abort", "advance", "tend")
@@ -210,5 +212,4 @@ def begin(name: str, seed: int) -> Story:
     scenario = SCENARIOS[name]
     random = Random(seed)
     world = world_of(scenario, random)
-    plan = plan_of(scenario, world)
-    return Story(scenario=scenario, plan=plan, sim=Sim(world=world, random=random), seed=seed)
+    return Story(scenario=scenario, plan=planned(name), sim=Sim(world=world, random=random), seed=seed)
