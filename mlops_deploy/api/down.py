@@ -103,11 +103,11 @@ def _refuse_busy() -> Run[None]:
 
 
 def _stopped(session: Session, drain: float) -> Run[bool]:
-    """Close, drain, stop; whether there was anything to do."""
-    running = (yield from router_view()).applied is not None
-    yield from _closed(session)
+    """Close, drain, stop; whether there was anything to do. A slot that is not ours is refused before anything else."""
     views = ((yield from slot_view("a")), (yield from slot_view("b")))
     busy = [view.slot for view in views if view.state != "absent"]
+    running = (yield from router_view()).applied is not None
+    yield from _closed(session)
     drains: list[Step] = [Drain(slot=slot, seconds=drain) for slot in busy]
     stops: list[Step] = [Stop(slot=slot, seconds=drain) for slot in busy]
     for step in drains + stops:
