@@ -9,7 +9,15 @@ from hashlib import sha256
 import pytest
 
 from mlops_deploy.api.freshness import MOST_READ, freshness
-from mlops_deploy.api.render import choose_carrier, choose_server, choose_target, render, tell_changes, write
+from mlops_deploy.api.render import (
+    choose_carrier,
+    choose_server,
+    choose_target,
+    render,
+    tell_changes,
+    tell_choice,
+    write,
+)
 from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.oci.types import INDEX, Descriptor
 from mlops_deploy.spec.deploy import ModelSpec, ServerSpec
@@ -86,7 +94,8 @@ def test_a_hook_gives_another_server_and_a_missing_one_is_refused(spec, preset, 
 def test_the_file_names_the_carrier_by_its_digest_and_says_which(spec, store, image, preset):
     story = Story()
     carrier = built(store, "digits", "b", tags=("registry.example.com/ml/digits:v1",))
-    text = render(spec, carrier, image, preset, story).text
+    text = render(spec, carrier, image, preset).text
+    tell_choice(spec, carrier, image, story)
     assert "image: registry.example.com/ml/digits:bbbbbbbbbbbb\n" in text
     assert story.said[0].startswith("model digits@111111111111: carrier `registry.example.com/ml/digits:bbbbbbbbbbbb`")
 
