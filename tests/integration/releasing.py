@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 ROOT = Path(__file__).parents[2]
@@ -71,9 +71,17 @@ def until(true: Callable[[], object], seconds: float, what: str) -> float:
 
 @dataclass
 class Load:
-    """Requests at a steady rate from a process of its own; `end` counts them."""
+    """Requests at a steady rate from a process of its own; `end` counts them. A context sees to it that it ends."""
 
     process: subprocess.Popen[str]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
 
     def end(self) -> Json:
         """Stop sending, and the count of what came of everything sent."""

@@ -30,10 +30,10 @@ def live(shared_service):
 def loaded(live):
     """Requests come in meanwhile; at the end none has failed, and all were answered by a version that was live."""
     before = live.config
-    load = live.load()
-    time.sleep(1)
-    yield live
-    count = load.end()
+    with live.load() as load:
+        time.sleep(1)
+        yield live
+        count = load.end()
     live.restore(before)
     assert count["failed"] == 0, count
     assert count["rate"] >= 200
