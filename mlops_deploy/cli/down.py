@@ -6,6 +6,7 @@ import click
 
 from mlops_deploy.cli.console import story
 from mlops_deploy.cli.place import Place, placed
+from mlops_deploy.errors import InterruptedByUserError
 
 
 @click.command("down")
@@ -23,7 +24,8 @@ def down(volumes: bool, force: bool, yes: bool, place: Place) -> None:  # noqa: 
     if not yes and sys.stdin.isatty() and sys.stderr.isatty():
         kept = "with its models and its history" if volumes else "its models and its history stay"
         question = f"take down `{service.spec.project}` on target `{service.target_name}` ({kept})?"
-        click.confirm(question, abort=True, err=True)
+        if not click.confirm(question, err=True):
+            raise InterruptedByUserError("not taken down: nothing was changed", hint="`--yes` does not ask")
     from mlops_deploy.api import down as api
 
     with story() as telling:

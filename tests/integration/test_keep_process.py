@@ -2,7 +2,10 @@
 
 import json
 import os
+import pty
+import select
 import signal
+import subprocess
 import time
 
 import pytest
@@ -121,6 +124,47 @@ def test_a_watch_in_json_has_a_document_for_each_change(two):
     time.sleep(1.5)
     (line,) = interrupted(command).splitlines()
     assert json.loads(line)["freeze"]["reason"] == "incident 812"
+
+
+def on_terminal(service, *arguments):
+    """A command on a terminal of its own: its process, and the end that a user has."""
+    ours, theirs = pty.openpty()
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+    environ = service.environ(arguments[0]) | {"TERM": "xterm", "COLUMNS": "160"}
+    command = subprocess.Popen(service.command(*arguments), cwd=service.folder, env=environ, **streams)
+    service.commands.append(command)
+    os.close(theirs)
+    return command, ours
+
+
+def read_until(terminal, words):
+    shown, deadline = b"", time.monotonic() + 20
+    while words not in shown:
+        assert time.monotonic() < deadline, shown
+        if select.select([terminal], [], [], 0.1)[0]:
+            shown += os.read(terminal, 65536)
+    return shown
+
+
+def test_a_watch_on_a_terminal_is_refreshed_in_place(two):
+    command, terminal = on_terminal(two, "status", "-w")
+    read_until(terminal, b"live: b")
+    two.run("freeze", "-m", "incident 812")
+    shown = read_until(terminal, b"incident 812")
+    assert b"\x1b[2K" in shown, "lines are cleared and written again"
+    command.send_signal(signal.SIGINT)
+    assert command.wait(20) == 0
+    os.close(terminal)
+
+
+def test_who_is_asked_on_a_terminal_and_says_no_changes_nothing(two):
+    command, terminal = on_terminal(two, "down", "--volumes")
+    read_until(terminal, b"with its models and its history)? [y/N]")
+    os.write(terminal, b"n\n")
+    read_until(terminal, b"nothing was changed")
+    assert command.wait(20) == 130
+    os.close(terminal)
+    assert two.serves() == two.versions[2]
 
 
 def test_history_tells_of_every_release_whatever_became_of_it(two):
