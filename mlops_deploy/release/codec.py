@@ -16,7 +16,10 @@ Reader = Callable[[object, str], object]
 """Reads one JSON value that stands at a path."""
 
 KIND: Final = "kind"
-"""The field that tells the members of a union apart: the class's name in lower case."""
+"""The field that tells the members of a union apart: the class's name in lower case.
+
+A class with a field `kind` of its own keeps that one, and cannot be a member of a union.
+"""
 
 _LONGEST: Final = 120
 """How much of a place in a hostile document an error shows."""
@@ -98,6 +101,16 @@ def _read_null(data: object, path: str) -> None:
     return None if data is None else _refuse(path, "null")
 
 
+def _read_id(parse: Callable[[str], object], expected: str) -> Reader:
+    def read(data: object, path: str) -> object:
+        try:
+            return parse(_read_text(data, path))
+        except UnusableInputError:
+            return _refuse(path, expected)
+
+    return read
+
+
 _HUGE: Final = 10**15
 """No time or tolerance of ours is as large; what is larger loses whole seconds as a float."""
 
@@ -107,8 +120,8 @@ _PLAIN: Final[Mapping[type, Reader]] = {
     bool: _read_bool,
     float: _read_number,
     type(None): _read_null,
-    Digest: lambda data, path: Digest.parse(_read_text(data, path)),
-    ContentId: lambda data, path: ContentId(_read_text(data, path)),
+    Digest: _read_id(Digest.parse, "a digest"),
+    ContentId: _read_id(ContentId, "a content id"),
 }
 
 
@@ -162,7 +175,7 @@ def _read_dataclass(kind: type) -> Reader:
 
     def read(data: object, path: str) -> object:
         entries = dict(_entries(data, path))
-        if entries.pop(KIND, _word(kind)) != _word(kind):
+        if KIND not in readers and entries.pop(KIND, _word(kind)) != _word(kind):
             _refuse(f"{path}.{KIND}", _word(kind))
         for name in (name for name in entries if name not in readers):
             raise _wrong(f"{path}.{name}", f"no field of {_word(kind)}")

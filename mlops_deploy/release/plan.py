@@ -132,7 +132,7 @@ def load(text: str, name: str) -> Plan:
         raise UnusableInputError(f"`{name}` is not a plan of mlops-deploy", hint=_AGAIN)
     if document["schema"] != SCHEMA:
         raise UnusableInputError(
-            f"`{name}` is a plan of version {document['schema']}; this mlops-deploy reads version {SCHEMA}", hint=_AGAIN
+            f"`{name}` is a plan of version {document['schema']!r:.40}; this mlops-deploy reads version {SCHEMA}", hint=_AGAIN
         )
     body = document.get("plan")
     if document.get("checksum") != _checksum(body):

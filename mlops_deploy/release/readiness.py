@@ -135,9 +135,15 @@ def _differs(expected: JsonValue, found: JsonValue, tolerance: float, place: str
         case list(), list() if len(expected) == len(found):
             pairs = [(f"{place}[{i}]", value, found[i]) for i, value in enumerate(expected)]
         case _:
-            same = _near(expected, found, tolerance) if _number(expected) and _number(found) else expected == found
+            numbers = _number(expected) and _number(found)
+            same = _near(expected, found, tolerance) if numbers else _same(expected, found)
             return None if same else f"`{place}` is {_short(found)}, expected {_short(expected)}"
     return next((reason for p, e, f in pairs if (reason := _differs(e, f, tolerance, p)) is not None), None)
+
+
+def _same(expected: JsonValue, found: JsonValue) -> bool:
+    """Equal, and of one type: in JSON true is not 1."""
+    return type(expected) is type(found) and expected == found
 
 
 def _number(value: JsonValue) -> bool:

@@ -8,13 +8,24 @@ from mlops_deploy.release.steps import Bake, Drain, Planned, Warm
 from mlops_deploy.spec.deploy import ReleaseSpec
 
 
+def before(observed: Observed) -> Artefact | None:
+    """What was live before what is live, None when that is not known.
+
+    Where a release switched the traffic and was closed before its promotion, that is what the last promotion recorded.
+    """
+    record, slot = observed.live, live_slot(observed)
+    if record is None or slot is None:
+        return None
+    key = record.previous if observed.slot(slot).key == record.key else record.key
+    return observed.artefacts.get(key) if key else None
+
+
 def previous(observed: Observed) -> Artefact:
-    """What to go back to: what the last promotion took over from; raise `UnusableInputError` when there is none."""
+    """What to go back to; raise `UnusableInputError` when there is nothing."""
     live = live_slot(observed)
     if live is None:
         raise UnusableInputError("nothing is live, so there is nothing to go back from", hint="`mlops-deploy release`")
-    key = observed.live.previous if observed.live else None
-    found = observed.artefacts.get(key) if key else None
+    found = before(observed)
     if found is None:
         raise UnusableInputError(
             "there is no earlier version to go back to", hint="`mlops-deploy release --model NAME:TAG` names one"

@@ -89,7 +89,9 @@ def main() -> int:
         drawn = _summed("random runs", pool.map(partial(seeds), starts, counts))
     took = time.perf_counter() - began
     runs, events = points.runs + twice.runs + drawn.runs, points.events + twice.events + drawn.events
-    print(f"{runs} runs, {events} events, {took:.0f} s, {runs / took:.0f} runs/s, no promise broken (seed {asked.seed})")
+    print(
+        f"{runs} runs, {events} events, {took:.0f} s, {runs / took:.0f} runs/s, no promise broken (seed {asked.seed})"
+    )
     return 0
 
 

@@ -167,4 +167,16 @@ def finish(story: Story, verb: Verb) -> None:
     story.again()
 
 
-__all__ = ["AFTERWARDS", "SCENARIOS", "SHORT", "Point", "at", "clean", "finish", "pairs", "points", "tell", "tell_advances"]
+__all__ = [
+    "AFTERWARDS",
+    "SCENARIOS",
+    "SHORT",
+    "Point",
+    "at",
+    "clean",
+    "finish",
+    "pairs",
+    "points",
+    "tell",
+    "tell_advances",
+]

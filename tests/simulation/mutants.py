@@ -7,7 +7,18 @@ from typing import Any, Final
 
 import pytest
 
-from mlops_deploy.release import acts, bluegreen, executor, journal, outcome, readiness, recreate, session, turning, walk
+from mlops_deploy.release import (
+    acts,
+    bluegreen,
+    executor,
+    journal,
+    outcome,
+    readiness,
+    recreate,
+    session,
+    turning,
+    walk,
+)
 from mlops_deploy.release import lease as leases
 from mlops_deploy.release.effects import Accepted, EnsureSlot, StopSlot
 from mlops_deploy.release.exchange import once

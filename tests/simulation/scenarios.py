@@ -185,4 +185,16 @@ def planned(name: str) -> Plan:
 
 
 Builder = Callable[[Scenario, Random], World]
-__all__ = ["GOOD", "SCENARIOS", "SPEC", "Scenario", "Start", "artefact", "key", "other", "plan_of", "planned", "world_of"]
+__all__ = [
+    "GOOD",
+    "SCENARIOS",
+    "SPEC",
+    "Scenario",
+    "Start",
+    "artefact",
+    "key",
+    "other",
+    "plan_of",
+    "planned",
+    "world_of",
+]

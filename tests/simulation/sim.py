@@ -197,7 +197,7 @@ class Sim:
             case _:
                 return self._sent(actor, effect, fault)
 
-    def _sent(self, actor: Actor, effect: Effect, fault: Fault | None) -> tuple[Answer, float]:  # noqa: PLR0911, C901
+    def _sent(self, actor: Actor, effect: Effect, fault: Fault | None) -> tuple[Answer, float]:  # noqa: PLR0911
         world, took = self.world, 0.002 + 0.008 * self.random.random()
         timeout = effect.timeout if isinstance(effect, AskServer) else TIMEOUT
         match fault:

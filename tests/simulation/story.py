@@ -179,7 +179,9 @@ class Story:
     def _check_slot(self, slot: Literal["a", "b"], key: str) -> None:
         world = self.sim.world
         server = world.slots[slot]
-        if world.now < world.harmed[slot] or (server is not None and (server.died(world.now) or server.blinks(world.now))):
+        if world.now < world.harmed[slot] or (
+            server is not None and (server.died(world.now) or server.blinks(world.now))
+        ):
             return
         if server is None or server.key != key or not server.answers(world.now):
             raise Violation(f"slot {slot} has the traffic and holds {server}")

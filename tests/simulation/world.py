@@ -298,6 +298,9 @@ class World:
         if server is None or server.stopping is not None:
             return
         self._touch(effect.slot, token, "stopped")
+        if server.died(self.now):
+            self.slots[effect.slot] = None
+            return
         server.stopping = self.now
         server.ends = self.now + min(effect.grace, max(0.2, self.busy[effect.slot] - self.now))
 
