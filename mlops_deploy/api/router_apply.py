@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from mlops_deploy.api.drive import drive
 from mlops_deploy.api.service import Service, existing_world
 from mlops_deploy.errors import DeployError, UnusableInputError
+from mlops_deploy.ports import Keeper
 from mlops_deploy.release import lease as leases
 from mlops_deploy.release.state import SLOTS
 
@@ -14,7 +15,7 @@ from mlops_deploy.release.state import SLOTS
 class Applied:
     """What was done: the router was down and is `started`, its configuration `changed`, it was `replaced` as a whole.
 
-    `differs` says what a running router cannot change and is not as it would be made now.
+    `differs` says what a running router cannot change and is not as it would be made now, or that it is silent.
     """
 
     started: bool
@@ -35,13 +36,17 @@ def router_apply(service: Service, *, replace: bool) -> Applied:
         lease, index = drive(leases.acquire(service.holder, None), world)
         try:
             changed = world.keeper.configure(config)
-            differs = service.target.router_differs()
+            differs = service.target.router_differs() or _silence(world.keeper)
             if differs and replace:
                 service.target.replace_router(config)
         finally:
             with suppress(DeployError):  # it expires by itself
                 drive(leases.let_go(lease, index), world)
     return Applied(started=started, changed=changed, replaced=bool(differs) and replace, differs=differs)
+
+
+def _silence(keeper: Keeper) -> str | None:
+    return "it does not answer its keeper" if keeper.observed().applied is None else None
 
 
 def _started(service: Service, config: str) -> bool:

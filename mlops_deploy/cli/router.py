@@ -28,7 +28,7 @@ def router(action: str, replace: bool, place: Place) -> None:  # noqa: ARG001, F
         click.echo(f"the router is made anew: {done.differs}", err=True)
     elif done.differs:
         raise UnusableInputError(
-            f"a running router cannot change all that is asked for: {done.differs}",
+            f"a reload is not enough for this router: {done.differs}",
             hint=f"`{place.command('router apply --replace')}` makes it anew: clients get no answer for some seconds, "
             "and its counters begin anew",
         )

@@ -359,6 +359,18 @@ def test_the_router_moves_to_another_port(two):
         two.ask()
 
 
+def test_a_router_whose_sockets_are_gone_is_said_and_made_anew_when_asked_for(two):
+    for path in (two.home / "run").iterdir():
+        path.unlink()
+    stuck = two.run("router", "apply", code=2)
+    assert "it does not answer its keeper" in stuck.stderr
+    assert "`mlops-deploy router apply --replace` makes it anew" in stuck.stderr
+    assert not two.status()["router"]["up"]
+    assert two.serves() == two.versions[2]
+    assert "the router is made anew" in two.run("router", "apply", "--replace").stderr
+    assert two.serves() == two.versions[2]
+
+
 def test_a_router_that_was_killed_is_said_and_started(two):
     os.kill(int((two.home / "router.id").read_text().split(".")[0]), signal.SIGKILL)
     gone = ("status", "--output", "json")
