@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -234,16 +234,20 @@ class Service:
     def journaled(self) -> int:
         """How many lines the journals have."""
         count = "cat /state/journals/[0-9]* 2>&- | wc -l"
-        return int(docker("exec", self.container("router"), "sh", "-c", count))
+        return int(self.docker("exec", self.container("router"), "sh", "-c", count))
 
     def expire_lease(self) -> None:
         """Let the lease be as old as if its holder had not been heard for longer than it lives."""
-        docker("exec", self.container("router"), "python3", "-c", AGE)
+        self.docker("exec", self.container("router"), "python3", "-c", AGE)
 
     def kill_at(self, point: int, *arguments: str) -> Done:
         """A command that is killed right after its change number `point`; code -9, another when it had fewer."""
         command = (sys.executable, str(ROOT / "tests" / "fakes" / "dying.py"), str(point), *arguments)
         return run(*command, cwd=self.folder, env=self.environ(arguments[0]), timeout=120)
+
+    def docker(self, *arguments: str) -> str:
+        """What the docker program says of this service's engine."""
+        return docker(*arguments, env=os.environ | self.environment)
 
     def container(self, task: str, slot: str | None = None) -> str:
         """The name of a container of this service."""
@@ -259,7 +263,7 @@ class Service:
             if command.poll() is None:
                 command.kill()
             command.communicate()
-        remove(self.name)
+        remove(self.name, os.environ | self.environment)
 
 
 S = TypeVar("S", bound=Service)
@@ -283,17 +287,17 @@ def services(root: Path, kind: Callable[..., S] = Service) -> Iterator[Callable[
             service.end()
 
 
-def remove(name: str) -> None:
+def remove(name: str, env: Mapping[str, str]) -> None:
     """Everything of one service in the engine."""
     for kind, forget in (("container", ("rm", "--force", "--volumes")), ("volume", ("rm",)), ("network", ("rm",))):
-        if found := listed(kind, name):
-            docker(kind, *forget, *found, check=False)
-    if images := docker("images", "--quiet", name).split():
-        docker("rmi", "--force", *sorted(set(images)), check=False)
+        if found := listed(kind, name, env):
+            docker(kind, *forget, *found, check=False, env=env)
+    if images := docker("images", "--quiet", name, env=env).split():
+        docker("rmi", "--force", *sorted(set(images)), check=False, env=env)
 
 
-def listed(kind: str, name: str) -> Sequence[str]:
+def listed(kind: str, name: str, env: Mapping[str, str] | None = None) -> Sequence[str]:
     """The names of a service's containers, volumes or networks."""
     everything = ("--all",) if kind == "container" else ()
     form = "{{.Names}}" if kind == "container" else "{{.Name}}"
-    return docker(kind, "ls", *everything, "--format", form, "--filter", f"label={LABEL}={name}").split()
+    return docker(kind, "ls", *everything, "--format", form, "--filter", f"label={LABEL}={name}", env=env).split()

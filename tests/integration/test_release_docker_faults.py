@@ -194,9 +194,9 @@ class Engine:
         self.process.wait(60)
 
     def give(self, image):
-        saved = subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE)
-        subprocess.run(["docker", "-H", self.host, "load"], stdin=saved.stdout, check=True, capture_output=True)
-        assert saved.wait(60) == 0
+        with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saved:
+            subprocess.run(["docker", "-H", self.host, "load"], stdin=saved.stdout, check=True, capture_output=True)
+        assert saved.returncode == 0
 
     def end(self):
         self.stop()
@@ -219,6 +219,7 @@ def test_an_engine_that_is_restarted_in_the_middle_brings_the_committed_share_ba
     own_engine.start()
     until(lambda: service.status()["router"]["up"], 60, "the router is there again")
     assert service.status()["router"]["committed"] == {"share_b": 0, "closed": False}
+    service.expire_lease()  # the command could not let go of it while there was no engine
     assert service.json("resume")["result"] == "released"
     status = service.status()
     assert status["live"]["version"].endswith(service.versions[2])
