@@ -2,18 +2,23 @@
 
 from datetime import UTC, datetime
 from functools import cache
+from typing import Final
 from uuid import uuid4
 
 from mlops_deploy.api.drive import Witness, World, drive
 from mlops_deploy.api.planning import Shelf, Wish, find_candidate, plan_from
 from mlops_deploy.api.report import Report, nothing_done, report_on
 from mlops_deploy.api.service import Service, made_world
+from mlops_deploy.errors import UnreachableError
 from mlops_deploy.ports import Story
 from mlops_deploy.release import executor
-from mlops_deploy.release.exchange import Run
+from mlops_deploy.release.exchange import Run, clock, rest, router_view
 from mlops_deploy.release.lease import locked
 from mlops_deploy.release.observe import observe, situation
 from mlops_deploy.release.plan import Plan
+
+_MOMENT: Final = 5.0
+_PAUSE: Final = 0.2
 
 
 def release(service: Service, shelf: Shelf, wish: Wish, story: Story, witness: Witness | None = None) -> Report:
@@ -37,11 +42,25 @@ def apply(service: Service, plan: Plan, story: Story, witness: Witness | None = 
 
 
 def may_begin() -> Run[None]:
-    """Raise `LockedError` when a release could not begin now."""
+    """Raise `LockedError` when a release could not begin now, `UnreachableError` when the router is silent."""
     found = yield from situation()
     if found.holder is not None:
         raise locked(found.holder, found.holder_age)
     yield from executor.refuse_busy()
+    yield from _heard()
+
+
+def _heard() -> Run[None]:
+    """A router that does not answer could never be switched; one that was just started gets a moment."""
+    until = (yield from clock()).elapsed + _MOMENT
+    while (yield from router_view()).applied is None:
+        if (yield from clock()).elapsed >= until:
+            raise UnreachableError(
+                "the router does not answer its keeper, so nothing was begun",
+                hint="`mlops-deploy logs --task router` may say why; where it does not come back by itself, "
+                "`mlops-deploy router apply --replace` makes it anew",
+            )
+        yield from rest(_PAUSE)
 
 
 def carry_out(service: Service, world: World, plan: Plan, story: Story, witness: Witness | None) -> Report:

@@ -14,7 +14,7 @@ from mlops_deploy.release.acts import START_SECONDS, STOP_MARGIN
 from mlops_deploy.release.exchange import PATIENCE, Run, stored
 from mlops_deploy.release.journal import Standing
 from mlops_deploy.release.observe import current, journal_of, observe
-from mlops_deploy.release.rollback import is_hot
+from mlops_deploy.release.rollback import before, is_hot
 from mlops_deploy.release.state import Live, Observed, Slot
 from mlops_deploy.release.steps import AwaitReady, Bake, Drain, Start, Step, Stop, Warm
 
@@ -49,9 +49,8 @@ class Status:
     @property
     def hot(self) -> bool:
         """Whether `rollback` would be one router write."""
-        live = self.observed.live
-        before = self.observed.artefacts.get(live.previous) if live and live.previous else None
-        return before is not None and is_hot(self.observed, before)
+        target = before(self.observed)
+        return target is not None and is_hot(self.observed, target)
 
     @property
     def course(self) -> Course | None:

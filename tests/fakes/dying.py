@@ -1,7 +1,8 @@
 """mlops-deploy in a process that is killed at one point of a release: `dying.py POINT ARGUMENTS…`.
 
 Point 0 is before the release's first change of anything, point k right after its k-th: a line of the journal, a key, a
-route, a slot. Between two of them it only looks, so that there are no other points. Writes the change to stderr.
+route, a slot. Between two of them it only looks, so that there are no other points. `CommitRoute` or another effect's
+name is the point after the first change of that kind. Writes the change to stderr.
 """
 
 import os
@@ -20,8 +21,9 @@ PERFORM = drive.perform
 class Fate:
     """Counts changes, and ends the process after the last one."""
 
-    def __init__(self, point: int) -> None:
-        self.left = point
+    def __init__(self, point: str) -> None:
+        self.left = int(point) if point.isdigit() else -1
+        self.kind = point
 
     def perform(self, effect: Effect, world: drive.World) -> Answer:
         """As the driver does, until the point is reached."""
@@ -31,7 +33,7 @@ class Fate:
             die("the first change")
         answer = PERFORM(effect, world)
         self.left -= 1
-        if self.left == 0:
+        if self.left == 0 or type(effect).__name__ == self.kind:
             die(type(effect).__name__)
         return answer
 
@@ -44,6 +46,6 @@ def die(what: str) -> NoReturn:
 
 
 if __name__ == "__main__":
-    fate, sys.argv = Fate(int(sys.argv[1])), ["mlops-deploy", *sys.argv[2:]]
+    fate, sys.argv = Fate(sys.argv[1]), ["mlops-deploy", *sys.argv[2:]]
     drive.perform = fate.perform
     main()

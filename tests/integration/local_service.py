@@ -47,8 +47,8 @@ class LocalService(Service):
         """The last journal."""
         return max((self.keeper / "journals").glob("[0-9]*.jsonl"))
 
-    def kill_at(self, point: int, *arguments: str) -> Done:
-        """A command that is killed right after its change number `point`; code -9, another when it had fewer."""
+    def kill_at(self, point: int | str, *arguments: str) -> Done:
+        """A command that is killed right after its change number `point`, or the first of that name; its code is -9."""
         command = (sys.executable, str(ROOT / "tests" / "fakes" / "dying.py"), str(point), *arguments)
         return run(*command, cwd=self.folder, env=self.environ(arguments[0]), timeout=120)
 
@@ -59,6 +59,17 @@ class LocalService(Service):
         fresh = path.with_name(".lease.json.test")
         fresh.write_text(json.dumps(entry | {"since": entry["since"] - LEASE_SECONDS - 1}))
         fresh.replace(path)
+
+    def entries(self) -> list[Json]:
+        """What the last journal says."""
+        return [json.loads(line.split(" ", 2)[2]) for line in self.journal.read_text(encoding="utf-8").splitlines()]
+
+    def release_fresh(self, versions: dict[int, str]) -> list[str]:
+        """The arguments that release a version which is in no slot."""
+        held = {slot["version"] for slot in self.status()["slots"].values()}
+        fresh = next(bias for bias, version in versions.items() if f"{self.name}@{version}" not in held)
+        self.use(fresh)
+        return ["release", "--model", f"{self.name}:{fresh}"]
 
     def status(self) -> Json:
         """What `status` says, without a process of its own: these tests look very often."""
@@ -72,7 +83,7 @@ class LocalService(Service):
         for process in (*(load.process for load in self.loads), *self.commands):
             if process.poll() is None:
                 process.kill()
-            process.communicate()
+                process.communicate()
         if self.home.exists():
             run(*self.command("down", "--volumes", "--force"), cwd=self.folder, env=self.environ("down"), timeout=120)
         for pid in processes_of(self.folder):

@@ -112,7 +112,7 @@ def test_a_holder_that_was_stopped_and_wakes_up_late_is_refused(released):
     assert "the lease was lost to" in said
     assert "traffic stays as it was last committed" in said
     assert released.status()["live"] == live
-    entries = [json.loads(line.split(" ", 2)[2]) for line in released.journal.read_text().splitlines()]
+    entries = released.entries()
     assert released.journal.name.endswith(f"{name}.jsonl")
     assert [entry["kind"] for entry in entries if entry["kind"] in {"opened", "taken", "ended"}] == [
         "opened",

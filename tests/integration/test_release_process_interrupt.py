@@ -1,6 +1,5 @@
 """Ctrl-C once and twice, SIGTERM and SIGKILL in the phases of a release: recorded, the lease free, traffic stays."""
 
-import json
 import signal
 import time
 
@@ -28,14 +27,9 @@ def slow(local_services):
     return service
 
 
-def entries(service):
-    """The last journal."""
-    return [json.loads(line.split(" ", 2)[2]) for line in service.journal.read_text().splitlines()]
-
-
 def begun(service, kind):
     """Whether the last journal's last word is that a step of this kind was begun."""
-    written = entries(service)
+    written = service.entries()
     steps = written[0]["plan"]["steps"]
     last = written[-1]
     return last["kind"] == "began" and not last["undo"] and steps[last["index"]]["step"]["kind"] == kind
@@ -65,7 +59,7 @@ def test_one_signal_is_recorded_and_names_both_next_commands(slow, phase, number
     assert took < PROMPT + BUSY
     assert f"interrupted by {number.name}" in said
     assert "`mlops-deploy resume` goes on, `mlops-deploy abort` turns back" in said
-    assert entries(slow)[-1]["kind"] == "interrupted"
+    assert slow.entries()[-1]["kind"] == "interrupted"
     status = slow.status()
     assert status["lease"] is None
     assert status["release"]["course"] == "orphaned"
@@ -87,7 +81,7 @@ def test_a_second_signal_ends_the_command_at_once(slow):
     assert release.returncode == 130
     assert "ended at once" in said
     assert "`mlops-deploy resume`" in said
-    assert entries(slow)[-1]["kind"] == "began"
+    assert slow.entries()[-1]["kind"] == "began"
     assert slow.status()["lease"] is not None
     slow.expire_lease()
     assert slow.json("abort")["result"] == "aborted"
@@ -114,9 +108,9 @@ def test_an_interrupted_bake_is_resumed_where_it_was_and_promotes(slow):
     release, live = start(slow, "bake")
     release.send_signal(signal.SIGINT)
     release.communicate(timeout=60)
-    over = entries(slow)[-2]["at"] + BAKE
+    over = slow.entries()[-2]["at"] + BAKE
     resumed = slow.json("resume")
     assert resumed["result"] == "released"
     assert resumed["live"] != live
     assert over <= time.time() < over + BAKE
-    assert [entry["kind"] for entry in entries(slow)].count("taken") == 1
+    assert [entry["kind"] for entry in slow.entries()].count("taken") == 1

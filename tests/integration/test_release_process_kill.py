@@ -41,10 +41,7 @@ class Course:
 
     def release(self, point, strategy):
         """Kill a release of a version that is in no slot."""
-        held = {slot["version"] for slot in self.service.status()["slots"].values()}
-        fresh = next(bias for bias, version in self.versions.items() if self.named(version) not in held)
-        self.service.use(fresh)
-        return self.kill(point, "release", "--model", f"{self.service.name}:{fresh}", "--strategy", strategy)
+        return self.kill(point, *self.service.release_fresh(self.versions), "--strategy", strategy)
 
     def named(self, version):
         return f"{self.service.name}@{version}"
