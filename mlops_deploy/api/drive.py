@@ -1,4 +1,4 @@
-"""The driver: performs, one after the other, what a release asks for. Every release, resume and look runs through it."""
+"""The driver: performs, one after the other, what a release asks for. Every release and every look runs through it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

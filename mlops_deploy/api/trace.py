@@ -1,4 +1,4 @@
-"""The trace of a run: every effect of a release with its answer, as JSON lines, for tests and for reports of mistakes."""
+"""The trace of a run: every effect of a release with its answer, as JSON lines, for tests and reports of mistakes."""
 
 import json
 import os

@@ -12,7 +12,7 @@ from mlops_deploy.release.exchange import BREATH, PATIENCE, Run, asked, clock, o
 from mlops_deploy.release.observe import LIVE, kept
 from mlops_deploy.release.readiness import Dead, NotYet, Proven, Wrong, misidentified, prove
 from mlops_deploy.release.session import Session
-from mlops_deploy.release.state import Artefact, Live, Route, Slot
+from mlops_deploy.release.state import Artefact, Live, Route, Slot, SlotView
 from mlops_deploy.release.steps import AwaitReady, Bake, Drain, Hold, Promote, Shift, Start, Step, Stop, Warm
 
 START_SECONDS: Final = 60.0
@@ -215,13 +215,11 @@ def _unconfirmed(route: Route, artefact: Artefact | None) -> Run[str | None]:
 def _bake(session: Session, step: Bake, spent: float) -> Run[str]:
     left = min(step.seconds, max(0.0, step.seconds - spent))
     until = (yield from clock()).elapsed + left
-    strikes = 0
+    strikes, first = 0, None
     while True:
         view = yield from slot_view(step.slot)
-        if view.cause is not None:
-            raise StepFailedError(
-                f"slot {step.slot} failed under traffic: {view.cause.message}", detail=view.cause.lines
-            )
+        first = view if first is None else first
+        _refuse_death(first, view)
         lane = (yield from router_view()).lane(step.slot)
         strikes = 0 if lane.up and view.state == "running" else strikes + 1
         if strikes >= STRIKES:
@@ -231,6 +229,14 @@ def _bake(session: Session, step: Bake, spent: float) -> Run[str]:
         if now >= until and not strikes:
             return f"{lane.counters.requests} requests since the router started, none that called for a way back"
         yield from session.rest(min(_CALM, max(until - now, _POLL)))
+
+
+def _refuse_death(first: SlotView, now: SlotView) -> None:
+    """A candidate that ended under traffic is given up, also when it was started again before anybody else noticed."""
+    if now.cause is not None:
+        raise StepFailedError(f"slot {now.slot} failed under traffic: {now.cause.message}", detail=now.cause.lines)
+    if now.restarts > first.restarts:
+        raise StepFailedError(f"slot {now.slot} failed under traffic: its server ended, and was started again")
 
 
 def _promote(session: Session, step: Promote) -> Run[str]:

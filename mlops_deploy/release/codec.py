@@ -170,7 +170,7 @@ def _read_named(readers: Mapping[str, Reader]) -> Reader:
 def _read_dataclass(kind: type) -> Reader:
     if not is_dataclass(kind):
         raise TypeError(f"{kind} cannot be decoded")
-    readers = {field.name: _reader(field.type) for field in fields(kind)}
+    readers = {field.name: _reader(cast("object", field.type)) for field in fields(kind)}
     needed = [field.name for field in fields(kind) if field.default is field.default_factory is MISSING]
 
     def read(data: object, path: str) -> object:

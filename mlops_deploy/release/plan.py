@@ -131,8 +131,9 @@ def load(text: str, name: str) -> Plan:
     if not isinstance(document, dict) or "schema" not in document:
         raise UnusableInputError(f"`{name}` is not a plan of mlops-deploy", hint=_AGAIN)
     if document["schema"] != SCHEMA:
+        version = repr(document["schema"])[:40]
         raise UnusableInputError(
-            f"`{name}` is a plan of version {document['schema']!r:.40}; this mlops-deploy reads version {SCHEMA}", hint=_AGAIN
+            f"`{name}` is a plan of version {version}; this mlops-deploy reads version {SCHEMA}", hint=_AGAIN
         )
     body = document.get("plan")
     if document.get("checksum") != _checksum(body):

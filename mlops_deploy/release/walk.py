@@ -14,7 +14,7 @@ from mlops_deploy.errors import (
     UnreachableError,
 )
 from mlops_deploy.release.acts import StepFailedError, act
-from mlops_deploy.release.exchange import BrokenWorldError, Run, clock
+from mlops_deploy.release.exchange import BrokenWorldError, Run, clock, router_view
 from mlops_deploy.release.journal import Began, Done, HeldBack, Interrupted, Standing
 from mlops_deploy.release.observe import journal_of
 from mlops_deploy.release.outcome import DECIDE, GO_ON, Outcome, ended, stopped
@@ -29,8 +29,10 @@ def carried(session: Session, standing: Standing) -> Run[Outcome]:
         outcome = yield from _walked(session, standing)
     except InterruptedByUserError as stop:
         outcome = yield from _interrupted(session, stop.message)
-    except (BrokenWorldError, UnreachableError) as gone:
+    except UnreachableError as gone:
         outcome = stopped("unreachable", session, gone)
+    except BrokenWorldError as broken:
+        outcome = yield from _broken(session, standing, broken)
     except LockedError as fenced:
         outcome = stopped("locked", session, fenced)
     yield from session.let_go()
@@ -48,6 +50,16 @@ def _walked(session: Session, standing: Standing) -> Run[Outcome]:
         return held
     reached = yield from ended(session, 0, "released")
     return Outcome(result="released", code=0, release=session.release, reason="released", standing=reached)
+
+
+def _broken(session: Session, standing: Standing, broken: BrokenWorldError) -> Run[Outcome]:
+    """Not even turning back could be written down: a person is needed when requests may have been exposed."""
+    touched = True
+    with suppress(DeployError):
+        touched = (yield from router_view()).generation != standing.plan.base.generation
+    if touched:
+        return stopped("stuck", session, broken, NeedsHumanError.exit_code)
+    return stopped("unreachable", session, broken)
 
 
 def _interrupted(session: Session, reason: str) -> Run[Outcome]:

@@ -12,7 +12,7 @@ from functools import partial
 from tests.simulation import chance, enumeration
 from tests.simulation.sim import told
 from tests.simulation.story import Story
-from tests.simulation.world import Violation
+from tests.simulation.world import ViolationError
 
 CHUNK = 250
 KEPT = 60
@@ -69,7 +69,7 @@ def pairs(name: str) -> Result:
 
 def _failure(what: str, error: Exception, story: Story | None) -> str:
     trace = "" if story is None else told(story.sim.trace[-KEPT:])
-    kind = "" if isinstance(error, Violation) else f"{type(error).__name__}: "
+    kind = "" if isinstance(error, ViolationError) else f"{type(error).__name__}: "
     return f"{trace}{what}: {kind}{error}"
 
 

@@ -117,7 +117,7 @@ def _strike(sim: Sim, random: Random) -> None:
 
 
 def tell(seed: int) -> Story:
-    """The run of `seed`; raise `Violation` when something does not hold."""
+    """The run of `seed`; raise `ViolationError` when something does not hold."""
     story = prepared(seed)
     played(story)
     return story

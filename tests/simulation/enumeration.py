@@ -90,7 +90,7 @@ def at(number: int, fault: Fault) -> Injector:
 
 
 def tell(point: Point, verb: Verb) -> Story:
-    """One run with one fault; raise `Violation` when something does not hold."""
+    """One run with one fault; raise `ViolationError` when something does not hold."""
     story = begin(point.scenario, 0)
     story.harmed = point.fault is Fault.BROKEN
     story.release(story.plan, at(point.number, point.fault))
@@ -164,7 +164,8 @@ def finish(story: Story, verb: Verb) -> None:
     story.sim.go()
     story.settle(verb)
     story.check()
-    story.again()
+    if verb == "abort":
+        story.again()
 
 
 __all__ = [

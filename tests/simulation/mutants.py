@@ -35,7 +35,7 @@ def nothing(*_args: object, **_kwargs: object) -> Generator:
     yield
 
 
-def giving(value: object, *_args: object, **_kwargs: object) -> Generator:
+def giving(*_args: object, value: object, **_kwargs: object) -> Generator:
     return value
     yield
 
@@ -122,11 +122,11 @@ def _take_a_promotion_back(patch: Patch) -> None:
         return replace(after, promoted=state.promoted) if isinstance(entry, Began) else after
 
     patch.setattr(journal, "_after", wrong)
-    patch.setattr(executor, "_is_promoted", partial(giving, False))
+    patch.setattr(executor, "_is_promoted", partial(giving, value=False))
 
 
 def _skip_level(name: str) -> Callable[[Patch], None]:
-    return lambda patch: patch.setattr(readiness, name, partial(giving, None))
+    return lambda patch: patch.setattr(readiness, name, partial(giving, value=None))
 
 
 def _forget_the_direction(patch: Patch) -> None:
@@ -160,7 +160,7 @@ def _keep_the_lease(patch: Patch) -> None:
 
 
 def _trust_lost_lines(patch: Patch) -> None:
-    patch.setattr(session.Session, "_is_last", partial(giving, True))
+    patch.setattr(session.Session, "_is_last", partial(giving, value=True))
 
 
 def _repeat_lost_lines(patch: Patch) -> None:
@@ -176,11 +176,11 @@ def _repeat_lost_lines(patch: Patch) -> None:
 
 
 def _do_not_bake(patch: Patch) -> None:
-    patch.setattr(acts, "_bake", partial(giving, "baked"))
+    patch.setattr(acts, "_bake", partial(giving, value="baked"))
 
 
 def _do_not_drain(patch: Patch) -> None:
-    patch.setattr(acts, "_drain", partial(giving, "drained"))
+    patch.setattr(acts, "_drain", partial(giving, value="drained"))
 
 
 def _do_not_wait_for_the_stop(patch: Patch) -> None:
@@ -256,7 +256,7 @@ def _result_of_another_step(patch: Patch) -> None:
 
 
 def _do_not_record_what_is_live(patch: Patch) -> None:
-    patch.setattr(acts, "_promote", partial(giving, "recorded"))
+    patch.setattr(acts, "_promote", partial(giving, value="recorded"))
 
 
 MUTANTS: Final[Mapping[str, Callable[[Patch], None]]] = {

@@ -1,7 +1,7 @@
 """The model of one process: which effects a release may ask for after the answers that it got.
 
 It looks at pairs of an effect and its answer, wherever they come from: the simulation and real runs alike. What a
-release may never do (act without intent, admit without proof, stop before the drain …) raises `Rejected`.
+release may never do (act without intent, admit without proof, stop before the drain …) raises `RejectedError`.
 """
 
 from collections.abc import Iterable
@@ -53,7 +53,7 @@ from mlops_deploy.release.state import SLOTS, Route, RouterView, Slot, SlotView
 from mlops_deploy.release.steps import AwaitReady, Bake, Drain, Promote, Shift, Start, Step, Stop
 
 
-class Rejected(AssertionError):
+class RejectedError(AssertionError):
     """No release behaves like this."""
 
 
@@ -495,14 +495,14 @@ def way_back(plan: Plan) -> Route:
 
 def _must(good: bool, what: str) -> None:  # noqa: FBT001 - reads as an assertion
     if not good:
-        raise Rejected(what)
+        raise RejectedError(what)
 
 
 def accept(trace: Iterable[tuple[Effect, Answer]]) -> None:
-    """Raise `Rejected` when no release behaves as `trace` says; one process, from its first effect."""
+    """Raise `RejectedError` when no release behaves as `trace` says; one process, from its first effect."""
     oracle = Oracle()
     for number, (effect, answer) in enumerate(trace, 1):
         try:
             oracle.see(effect, answer)
-        except Rejected as rejected:
-            raise Rejected(f"effect {number} ({type(effect).__name__}): {rejected}") from None
+        except RejectedError as rejected:
+            raise RejectedError(f"effect {number} ({type(effect).__name__}): {rejected}") from None

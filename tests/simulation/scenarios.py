@@ -8,7 +8,6 @@ from random import Random
 from typing import Final
 
 from mlops_deploy.release.codec import encode
-from mlops_deploy.release.exchange import Run
 from mlops_deploy.release.observe import LIVE, artefact_key, observe
 from mlops_deploy.release.plan import Plan
 from mlops_deploy.release.rollback import previous
@@ -159,7 +158,7 @@ def _fill(world: World, slot: Slot, version: int) -> None:
 
 def look(world: World) -> Observed:
     """What is to be seen of `world`."""
-    run: Run[Observed] = observe()
+    run = observe()
     try:
         effect = next(run)
         while True:

@@ -27,8 +27,8 @@ from mlops_deploy.release.effects import (
 )
 from mlops_deploy.release.exchange import Run
 from mlops_deploy.release.executor import Outcome
-from tests.simulation.oracle import Oracle, Rejected
-from tests.simulation.world import Violation, World
+from tests.simulation.oracle import Oracle, RejectedError
+from tests.simulation.world import ViolationError, World
 
 TIMEOUT = 4.0
 """Seconds after which no answer counts as lost."""
@@ -166,14 +166,14 @@ class Sim:
 
     def _bounded(self, actor: Actor) -> None:
         if self.world.now - actor.begun - actor.hindered > LIMIT or actor.count > MOST_EFFECTS:
-            raise Violation(f"I7: {actor.name} has worked for {self.world.now - actor.begun:.0f} s without an end")
+            raise ViolationError(f"I7: {actor.name} has worked for {self.world.now - actor.begun:.0f} s without an end")
 
     def _witnessed(self, actor: Actor, effect: Effect, answer: Answer) -> None:
         try:
             if actor.oracle is not None:
                 actor.oracle.see(effect, answer)
-        except Rejected as rejected:
-            raise Violation(f"the model rejects {actor.name}: {rejected}") from rejected
+        except RejectedError as rejected:
+            raise ViolationError(f"the model rejects {actor.name}: {rejected}") from rejected
 
     def _next(self, actor: Actor, answer: Answer | None) -> None:
         try:

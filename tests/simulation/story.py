@@ -19,7 +19,7 @@ from mlops_deploy.release.tend import tend
 from tests.simulation.oracle import read_line, way_back
 from tests.simulation.scenarios import SCENARIOS, Scenario, Start, plan_of, planned, world_of
 from tests.simulation.sim import Actor, Fault, Injector, Sim, no_fault
-from tests.simulation.world import Violation
+from tests.simulation.world import ViolationError
 
 observe.from_line = read_line  # reading a line is pure, so each is read once
 
@@ -29,9 +29,9 @@ VERBS: Final[tuple[Verb, ...]] = ("resume", "abort", "advance", "tend")
 NEXT: Final = Scenario(Start(), candidate=9)
 
 COMMANDS: Final[dict[Verb, Callable[[Holder], Run[Outcome | None]]]] = {
-    "resume": lambda holder: executor.resume(holder),
+    "resume": executor.resume,
     "abort": lambda holder: executor.abort(holder, "asked to"),
-    "advance": lambda holder: executor.advance(holder),
+    "advance": executor.advance,
     "tend": tend,
 }
 
@@ -96,7 +96,7 @@ class Story:
             self.sim.go()
             verb = self._after(actor, verb)
         else:
-            raise Violation(f"I7: no end is reached; the journal ends with {self.last()}")
+            raise ViolationError(f"I7: no end is reached; the journal ends with {self.last()}")
 
     def _is_held(self) -> bool:
         entries = [read_line(line, n) for n, line in enumerate(self.sim.world.journals[self.current() or ""])]
@@ -112,7 +112,7 @@ class Story:
             world.now += leases.TTL + 1
         if actor.outcome is not None and actor.outcome.result in {"stuck", "unreachable"}:
             if not self.harmed:
-                raise Violation(f"I10: {actor.outcome.result} and nothing is broken: {actor.outcome.reason}")
+                raise ViolationError(f"I10: {actor.outcome.result} and nothing is broken: {actor.outcome.reason}")
             world.mend()
             world.now += 5.0
         if verb == "tend" and actor.outcome is None:
@@ -131,7 +131,7 @@ class Story:
                 expected = last.code if isinstance(last, Ended) else None
                 said = expected if outcome.result == "aborted" else outcome.code
                 if said is None or said != expected:
-                    raise Violation(f"I10: {verb} said {outcome.code} and the journal says {last}")
+                    raise ViolationError(f"I10: {verb} said {outcome.code} and the journal says {last}")
             self.stuck |= outcome.result == "stuck"
         self.actors = [(verb, actor) for verb, actor in self.actors if not actor.over]
 
@@ -143,16 +143,16 @@ class Story:
         if isinstance(lease[0], dict) and lease[0]["holder"] is not None and world.now - lease[2] <= leases.TTL:
             hindered = any(event[5] is not None for event in self.sim.trace)
             if not hindered:
-                raise Violation("I6: the lease is held after the end")
+                raise ViolationError("I6: the lease is held after the end")
         freeze = world.keys.get(FREEZE, (None, 0, 0.0))[0]
         if freeze is not None:
-            raise Violation(f"a freeze is left: {freeze}")
+            raise ViolationError(f"a freeze is left: {freeze}")
         name = self.current()
         if name is None:
             return
         last = self.last()
         if not isinstance(last, Ended):
-            raise Violation(f"I7: the journal ends with {last}")
+            raise ViolationError(f"I7: the journal ends with {last}")
         self._check_end(name, world.plans[name], last)
 
     def _check_end(self, name: str, plan: Plan, last: Ended) -> None:
@@ -162,15 +162,15 @@ class Story:
         if last.code == 0:
             slot = plan.slot
             if slot is None or world.route != whole(slot):
-                raise Violation(f"released, and the route is {world.route}")
+                raise ViolationError(f"released, and the route is {world.route}")
             if not isinstance(live, dict) or live["key"] != plan.candidate or live_of != name:
-                raise Violation(f"released, and live is {live}")
+                raise ViolationError(f"released, and live is {live}")
             self._check_slot(slot, plan.candidate)
             return
         if world.route != way_back(plan):
-            raise Violation(f"turned back, and the route is {world.route}")
+            raise ViolationError(f"turned back, and the route is {world.route}")
         if live_of == name:
-            raise Violation("turned back, and it counts as live")
+            raise ViolationError("turned back, and it counts as live")
         for slot, held in (("a", plan.base.a), ("b", plan.base.b)):
             if plan.base.route.live == slot and held.key is not None:
                 self._check_slot("a" if slot == "a" else "b", held.key)
@@ -184,7 +184,7 @@ class Story:
         ):
             return
         if server is None or server.key != key or not server.answers(world.now):
-            raise Violation(f"slot {slot} has the traffic and holds {server}")
+            raise ViolationError(f"slot {slot} has the traffic and holds {server}")
 
     def _check_left(self, plan: Plan) -> None:
         """A candidate that was turned back is gone, unless it was there before, or somebody saw an old picture."""
@@ -194,7 +194,7 @@ class Story:
         base = plan.base.a if plan.slot == "a" else plan.base.b
         view = world.view(plan.slot)
         if view.key == plan.candidate and base.key != plan.candidate and view.state != "stopped":
-            raise Violation(f"turned back, and the candidate is still there: {view}")
+            raise ViolationError(f"turned back, and the candidate is still there: {view}")
 
     def again(self) -> None:
         """The service takes its next release."""
@@ -206,7 +206,7 @@ class Story:
         actor = self.release(plan_of(NEXT, world))
         self.sim.go()
         if actor.outcome is None or actor.outcome.result != "released":
-            raise Violation(f"the next release ends with {actor.outcome or actor.error!r}")
+            raise ViolationError(f"the next release ends with {actor.outcome or actor.error!r}")
 
 
 def begin(name: str, seed: int) -> Story:

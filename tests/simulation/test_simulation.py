@@ -10,7 +10,7 @@ import pytest
 
 from tests.simulation import chance, enumeration
 from tests.simulation.mutants import MUTANTS
-from tests.simulation.oracle import Rejected, accept
+from tests.simulation.oracle import RejectedError, accept
 from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.sim import Fault, told
 from tests.simulation.story import begin
@@ -107,6 +107,6 @@ def test_the_model_accepts_a_whole_release_and_rejects_one_with_a_piece_missing(
     for number in writes[:-1]:
         try:
             accept(pairs[:number] + pairs[number + 1 :])
-        except Rejected:
+        except RejectedError:
             rejected += 1
     assert rejected >= len(writes) - 8  # what is missing and not needed: the artefacts' keys, an EnsureSlot …

@@ -28,7 +28,7 @@ def read_traces(path: Path) -> dict[str, list[Pair]]:
 
 
 def accept_file(path: Path) -> int:
-    """The number of runs in a trace file; raise `Rejected` when the model rejects one."""
+    """The number of runs in a trace file; raise `RejectedError` when the model rejects one."""
     runs = read_traces(path) if path.exists() else {}
     for pairs in runs.values():
         accept(pairs)

@@ -1,6 +1,6 @@
-"""Two slots, a router and its keeper in virtual time: what Target, Keeper and a client load do, and what was done wrong.
+"""Two slots, a router and its keeper in virtual time: what Target, Keeper and a client load do, and what went wrong.
 
-Every change goes through `perform`, every look too. `now` only grows. What breaks a promise raises `Violation` at once.
+Every change goes through `perform`, every look too. `now` only grows. A promise that is broken raises at once.
 """
 
 import json
@@ -56,7 +56,7 @@ FOREVER = 1e9
 FateKind = Literal["good", "never", "bootstrap", "memory", "crash", "identity", "prediction", "flaps"]
 
 
-class Violation(AssertionError):
+class ViolationError(AssertionError):
     """A promise was broken."""
 
 
@@ -167,9 +167,9 @@ class World:
         if now < self.harmed[slot] or (server is not None and (server.died(now) or server.blinks(now))):
             return
         if server is None or not server.answers(now):
-            raise Violation(f"I2: a request to slot {slot} fails: {server}")
+            raise ViolationError(f"I2: a request to slot {slot} fails: {server}")
         if server.fate.kind in {"identity", "prediction"}:
-            raise Violation(f"I2: slot {slot} answers with the wrong {server.fate.kind}")
+            raise ViolationError(f"I2: slot {slot} answers with the wrong {server.fate.kind}")
         self.busy[slot] = max(self.busy[slot], now + 0.05)
 
     # --- harm from outside
@@ -317,14 +317,14 @@ class World:
         if server is None:
             return
         if self.route.weight(slot):
-            raise Violation(f"I1: slot {slot} is {how} and has weight {self.route.weight(slot)}")
+            raise ViolationError(f"I1: slot {slot} is {how} and has weight {self.route.weight(slot)}")
         if self.busy[slot] > self.now and self.now - self.left[slot] < self.drain:
-            raise Violation(f"I1: slot {slot} is {how} with requests in flight, before the drain was over")
+            raise ViolationError(f"I1: slot {slot} is {how} with requests in flight, before the drain was over")
 
     def leased(self, token: int, what: str) -> None:
         """I6: nothing moves without a live lease."""
         if not self._live_lease(token):
-            raise Violation(f"I6: {what} with the token {token}; the lease is {self.keys.get(leases.KEY)}")
+            raise ViolationError(f"I6: {what} with the token {token}; the lease is {self.keys.get(leases.KEY)}")
 
     def _live_lease(self, token: int) -> bool:
         value, _, at = self.keys.get(leases.KEY, (None, 0, 0.0))
@@ -417,11 +417,11 @@ class World:
         if server is not None and (server.died(now) or server.blinks(now) or now < self.harmed[slot]):
             return
         if server is None or not server.answers(now) or server.fate.kind in {"identity", "prediction"}:
-            raise Violation(f"I2: slot {slot} is admitted and is no candidate for it: {server}")
+            raise ViolationError(f"I2: slot {slot} is admitted and is no candidate for it: {server}")
         plan = self.plans[str(self.keys[CURRENT][0])]
         known = {plan.candidate} if slot == plan.slot else {plan.base.a.key if slot == "a" else plan.base.b.key}
         if server.key not in known:
-            raise Violation(f"I2: slot {slot} is admitted with the artefact {server.key[:6]}")
+            raise ViolationError(f"I2: slot {slot} is admitted with the artefact {server.key[:6]}")
 
     def _put(self, effect: PutKey) -> Answer:
         if effect.key not in {leases.KEY, "freeze"} and not self._live_lease(effect.token):
@@ -430,7 +430,7 @@ class World:
         if index != effect.index:
             return Refused(reason=f"`{effect.key}` has index {index}")
         if effect.key == CURRENT and isinstance(before, str) and effect.value is not None and not self.ended(before):
-            raise Violation(f"I8: {effect.value} begins and {before} has not ended")
+            raise ViolationError(f"I8: {effect.value} begins and {before} has not ended")
         self.keys[effect.key] = (effect.value, index + 1, self.now)
         return Written(index=index + 1)
 
@@ -446,7 +446,7 @@ class World:
         if len(lines) != effect.position:
             return Refused(reason=f"the journal has {len(lines)} lines")
         if lines and '"kind":"ended"' in lines[-1] and '"kind":"taken"' not in effect.line:
-            raise Violation(f"I10: {effect.journal} goes on after its end: {effect.line[:200]}")
+            raise ViolationError(f"I10: {effect.journal} goes on after its end: {effect.line[:200]}")
         lines.append(effect.line)
         return Written(index=len(lines))
 
