@@ -144,6 +144,9 @@ class Oracle:
     confirmed: bool = False
     live_written: bool = False
     lost_line: AppendLine | None = None
+    carries: bool = False
+    """Whether this process carries a release on: it wrote a line, or tried to."""
+    closed_at: float = 0.0
 
     def see(self, effect: Effect, answer: Answer) -> None:  # noqa: C901, PLR0912 - one case for each effect
         """The next effect, and its answer."""
@@ -248,7 +251,9 @@ class Oracle:
     def _append(self, effect: AppendLine, answer: Answer) -> None:
         self._needs_lease("a journal is written", effect.token)
         entry = read_line(effect.line, effect.position)
-        if isinstance(entry, Opened):
+        if isinstance(entry, Ended) and not self.carries:
+            _must(entry.code == _TAKEN_DOWN, "a release is ended by somebody who does not carry it on")
+        elif isinstance(entry, Opened):
             _must(effect.position == 0, "a release begins in the middle of a journal")
             _must(self.frozen is False, "a release begins and nobody looked for a freeze")
             holds = self.router is not None and _base_holds(entry.plan, self.router)
@@ -261,10 +266,11 @@ class Oracle:
         if isinstance(answer, Written):
             self._noted(effect.journal, entry)
         else:
-            self.lost_line = effect
+            self.carries, self.lost_line = True, effect
         self._fenced(answer)
 
     def _noted(self, journal: str, entry: Entry) -> None:
+        self.carries = True
         if self.book is None or self.book.name != journal:
             self.book = Book(name=journal)
         self.book.add(entry)
@@ -341,6 +347,9 @@ class Oracle:
 
     def _commit(self, effect: CommitRoute, answer: Answer) -> None:
         self._needs_lease("the route is written", effect.token)
+        if effect.route.closed and not self.carries:
+            self.router = None  # a service is taken down
+            return
         step = self._intent("the route is written")
         _must(isinstance(step, Shift) and step.route == effect.route, f"I4: {effect.route} is written in {step}")
         _must(self.router is not None, "the route is written without a look at the router")
@@ -367,7 +376,11 @@ class Oracle:
         _must(self.clock_read and self.now - self.heard < leases.TTL, f"I6: {what}, and the lease may be over")
         _must(self.route is not None, f"I1: {what} without a look at the router")
         assert self.router is not None
+        _must(self.router.applied is None or not self.router.applied.weight(effect.slot), f"I1: {what} is in the pool")
         _must(not self.router.route.weight(effect.slot), f"I1: {what} has traffic")
+        if isinstance(effect, StopSlot) and self.router.route.closed and not self.carries:
+            _must(self.quiet[effect.slot] > 1 or self.now - self.closed_at >= effect.grace, f"I9: {what} before drain")
+            return
         step = self._intent(what)
         if isinstance(effect, StopSlot):
             _must(isinstance(step, Stop) and step.slot == effect.slot, f"I4: {what} in {step}")
@@ -400,6 +413,8 @@ class Oracle:
     def _router(self, answer: Answer) -> None:
         if not isinstance(answer, RouterView):
             return
+        if answer.route.closed and (self.router is None or not self.router.route.closed):
+            self.closed_at = self.now
         self.router = answer
         self.generations.add(answer.generation)
         self.route = answer.route
@@ -477,6 +492,7 @@ class Oracle:
 
 
 _EPSILON = 0.01
+_TAKEN_DOWN = 130
 _OVERDUE = 7
 _EXPOSED = 5
 _GOLDEN = 10
