@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -10,7 +10,6 @@ from mlops_deploy.api.drive import World as Ports
 from mlops_deploy.api.drive import drive
 from mlops_deploy.api.trace import VARIABLE
 from mlops_deploy.errors import UnreachableError
-from mlops_deploy.ports import Clock, Keeper, Target
 from mlops_deploy.release import effects, executor
 from mlops_deploy.release.effects import Lost
 from mlops_deploy.release.lease import Holder
@@ -78,8 +77,8 @@ def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The trace of one release."""
     story = begin("next", 0)
     story.sim.world.plans["r1"] = story.plan
-    ports = Simulated(story.sim.world)
-    world = Ports(target=cast("Target", ports), keeper=cast("Keeper", ports), clock=cast("Clock", ports))
+    ports: Any = Simulated(story.sim.world)
+    world = Ports(target=ports, keeper=ports, clock=ports)
     with traced(tmp_path / "trace.jsonl", monkeypatch) as path:
         outcome = drive(executor.release(story.plan, "r1", Holder(name="anna", nonce="1")), world)
     assert outcome.result == "released"
