@@ -3,17 +3,19 @@
 A step that cannot hold raises `StepFailedError`; the world may also be unreachable, or the lease lost.
 """
 
-from typing import Final, assert_never
+from typing import Final, TypeVar, assert_never
 
 from mlops_deploy.errors import DeployError, UnreachableError
 from mlops_deploy.release.codec import encode
-from mlops_deploy.release.effects import Accepted, EnsureSlot, Lost, StopSlot
+from mlops_deploy.release.effects import Accepted, AskServer, EnsureSlot, Lost, StopSlot
 from mlops_deploy.release.exchange import BREATH, PATIENCE, Run, asked, clock, once, router_view, slot_view
 from mlops_deploy.release.observe import LIVE, kept
 from mlops_deploy.release.readiness import Dead, NotYet, Proven, Wrong, misidentified, prove
 from mlops_deploy.release.session import Session
 from mlops_deploy.release.state import Artefact, Live, Route, Slot, SlotView
 from mlops_deploy.release.steps import AwaitReady, Bake, Drain, Hold, Promote, Shift, Start, Step, Stop, Warm
+
+T = TypeVar("T")
 
 START_SECONDS: Final = 60.0
 """How long a target may take from being asked until it shows the artefact in its slot."""
@@ -116,7 +118,7 @@ def _await_ready(session: Session, slot: Slot, artefact: Artefact, deadline: flo
     until = (yield from clock()).elapsed + deadline
     strikes, told = 0, ""
     while True:
-        verdict = yield from prove(slot, artefact)
+        verdict = yield from _keeping(session, prove(slot, artefact))
         if isinstance(verdict, Proven):
             return verdict.evidence
         if isinstance(verdict, Dead):
@@ -134,6 +136,19 @@ def _await_ready(session: Session, slot: Slot, artefact: Artefact, deadline: flo
             yield from session.tell(said)
             told = said
         yield from session.rest(_POLL)
+
+
+def _keeping(session: Session, run: Run[T]) -> Run[T]:
+    """`run` with the lease kept alive before each request that it sends: many golden requests may outlive one."""
+    try:
+        effect = next(run)
+        while True:
+            if isinstance(effect, AskServer):
+                yield from session.keep()
+            effect = run.send((yield effect))
+    except StopIteration as end:
+        result: T = end.value
+        return result
 
 
 def _warm(session: Session, step: Warm) -> Run[str]:

@@ -37,6 +37,10 @@ Run = Generator[Effect, Answer, T]
 PATIENCE: Final = 20.0
 """Seconds for which an effect whose answer was lost is repeated; less than a lease lives."""
 
+LOOK_SECONDS: Final = 5.0
+PREDICTION_SECONDS: Final = 15.0
+"""How long one golden request may take; also how late an interrupt may be heard."""
+
 BREATH: Final = 0.5
 """Seconds between two tries."""
 
@@ -106,8 +110,12 @@ def router_view() -> Run[RouterView]:
 
 
 def asked(slot: Slot | None, path: str, body: JsonValue = None) -> Run[Answered | Lost]:
-    """The answer of a slot, or with None of whatever serves clients; not repeated, because not answering says a lot."""
-    return (yield from once(AskServer(slot=slot, path=path, body=body), Answered))
+    """The answer of a slot, or with None of whatever serves clients; not repeated, because not answering says a lot.
+
+    A prediction gets longer than a look.
+    """
+    timeout = LOOK_SECONDS if body is None else PREDICTION_SECONDS
+    return (yield from once(AskServer(slot=slot, path=path, body=body, timeout=timeout), Answered))
 
 
 def stored(key: str) -> Run[Stored]:

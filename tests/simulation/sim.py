@@ -225,6 +225,8 @@ class Sim:
             case Fault.BROKEN:
                 return Broken(reason="no space left", lines=("ENOSPC",), code=1), took
             case _:
+                if isinstance(effect, AskServer) and effect.body is not None:
+                    took += world.thinking
                 answer = world.perform(effect, actor.token)
                 return answer, timeout if isinstance(answer, Lost) and "refused" not in answer.reason else took
 

@@ -3,11 +3,15 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from mlops_deploy.errors import LockedError
+from mlops_deploy.release.plan import Plan
+from mlops_deploy.spec.deploy import GoldenRequest
 from tests.simulation import chance, enumeration
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.oracle import RejectedError, accept
@@ -49,6 +53,26 @@ def test_drawn_runs(share: int) -> None:
 def test_a_route_that_arrives_while_the_release_turns_back(name: str) -> None:
     for seed in range(20):
         chance.overtaken(name, seed)
+
+
+def test_a_proof_that_takes_longer_than_a_lease_lives_keeps_it() -> None:
+    story = begin("next", 0)
+    story.sim.world.thinking = 12.0
+    golden = story.plan.artefact(story.plan.candidate).proof.golden * 8
+    story.plan = _asking(story.plan, golden)
+    holder = story.release(story.plan)
+    rival = story.visit("resume", after=75.0)
+    story.sim.go()
+    assert isinstance(rival.error, LockedError)
+    assert holder.outcome is not None
+    assert (holder.outcome.result, holder.count > 100) == ("released", True)
+
+
+def _asking(plan: Plan, golden: tuple[GoldenRequest, ...]) -> Plan:
+    """The same plan, whose candidate has to answer `golden`."""
+    candidate = plan.artefact(plan.candidate)
+    asked = replace(candidate, proof=replace(candidate.proof, golden=golden))
+    return replace(plan, artefacts=tuple(asked if one == candidate else one for one in plan.artefacts))
 
 
 def _digest(seeds: range) -> str:

@@ -133,6 +133,8 @@ class World:
     revisions: int = 0
     drain: float = 2.0
     long_requests: float = 0.02
+    thinking: float = 0.0
+    """Seconds that a server takes for a prediction."""
     pending: dict[Slot, list[tuple[float, int, Effect]]] = field(default_factory=lambda: {"a": [], "b": []})
     old: dict[Slot, SlotView] = field(default_factory=dict)
     seen: dict[Slot, SlotView] = field(default_factory=dict)
