@@ -44,6 +44,10 @@ def named(service, bias):
     return f"{service.name}@{service.versions[bias]}"
 
 
+def verbs(status):
+    return [command.split()[1] for command in status["next"]]
+
+
 def files(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -83,7 +87,7 @@ def test_status_from_the_first_release_to_the_end(make_local):
     assert slots(service)["b"] == ("candidate", named(service, 2))
     assert held["release"]["course"] == "held"
     assert held["release"]["deadline"] > held["release"]["opened"]
-    assert held["next"] == ["mlops-deploy advance", "mlops-deploy abort"]
+    assert verbs(held) == ["advance", "abort"]
     service.run("advance")
     assert slots(service) == {"a": ("parked", named(service, 1)), "b": ("live", named(service, 2))}
     assert service.status()["live"]["rollback"] == "hot"
@@ -228,7 +232,7 @@ def test_the_freeze_of_a_release_that_is_stuck_is_lifted_by_force_alone(one):
     release = orphan(one)
     index = freeze_by(one, release)
     status = one.status()
-    assert (status["release"]["course"], status["next"]) == ("stuck", ["mlops-deploy abort"])
+    assert (status["release"]["course"], verbs(status)) == ("stuck", ["abort"])
     refused = one.run("unfreeze", code=3)
     assert "it fell" in refused.stderr
     assert "mlops-deploy abort" in refused.stderr
