@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 from uuid import uuid4
 
+from tests.simulation.trace import accept_file
+
 ROOT = Path(__file__).parents[2]
 TINY = "mlops-tiny-v2"
 ROW = [1.0, 2.0, 3.0]
@@ -101,6 +103,7 @@ class Service:
     port: int = field(default_factory=free_port)
     environment: dict[str, str] = field(default_factory=dict)
     config: Json = field(default_factory=dict)
+    released: bool = False
     loads: list[Load] = field(default_factory=list)
     commands: list[subprocess.Popen[str]] = field(default_factory=list)
 
@@ -172,6 +175,7 @@ class Service:
             f"{arguments} ended with {done.returncode}, not {code}:\n{done.stdout}\n{done.stderr}"
         )
         assert "Traceback" not in done.stderr
+        self.released |= arguments[0] == "release" and not code
         return done
 
     def json(self, *arguments: str, code: int = 0) -> Json:
@@ -253,6 +257,11 @@ class Service:
         """The name of a container of this service."""
         return f"{self.name}-{slot or 'router'}-{task}-1"
 
+    def accept_traces(self) -> None:
+        """What every command did is what the model of a release allows; where something was released, there are some."""
+        runs = sum(map(accept_file, sorted(self.traces.iterdir())))
+        assert runs or not self.released
+
     def end(self) -> None:
         """Remove everything of this service, also what a failed test left."""
         for load in self.loads:
@@ -282,6 +291,8 @@ def services(root: Path, kind: Callable[..., S] = Service) -> Iterator[Callable[
 
     try:
         yield make
+        for service in made:
+            service.accept_traces()
     finally:
         for service in made:
             service.end()

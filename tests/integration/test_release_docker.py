@@ -1,15 +1,19 @@
 """Blue/green on a real engine and a real HAProxy, through the command line, under load: no request fails."""
 
+import contextlib
 import json
+import shutil
 import signal
 import threading
 import time
 
 import pytest
 
-from tests.integration.releasing import docker, listed
+from tests.integration.releasing import ROOT, docker, listed
 
 pytestmark = pytest.mark.docker
+
+DIGITS = ROOT / "examples" / "digits"
 
 SWITCHES = 24
 REPLACED = 6
@@ -178,3 +182,30 @@ def test_two_services_share_an_engine(make_service):
     one.run("down", "--volumes")
     assert other.serves() == expected[other.port]
     assert docker("ps", "--quiet", "--filter", f"name={one.name}-") == ""
+
+
+def test_the_real_server_goes_through_blue_green_once(server_image, make_service):
+    service = make_service()
+    shutil.copy(DIGITS / "model.joblib", service.folder / "model")
+    (service.folder / "model" / "model.json").unlink()
+    shutil.copy(DIGITS / "golden.jsonl", service.folder)
+    golden = [json.loads(line) for line in (DIGITS / "golden.jsonl").read_text().splitlines()]
+    (service.folder / "body.json").write_text(json.dumps(golden[0]["request"]))
+    requires = ["scikit-learn==1.9.1"]
+    service.configure(
+        server={"image": server_image}, model={"path": "model", "name": service.name, "requires": requires}
+    )
+    versions = []
+    with contextlib.ExitStack() as stack:
+        for number in (1, 2):
+            (service.folder / "model" / "notes.txt").write_text(f"version {number}")
+            done = service.run("build-model", "--store", ".mlops/store", "--output", "json")
+            versions.append(json.loads(done.stdout)["content_id"][:12])
+            story = service.run("release").stderr
+            assert f"{len(golden)} golden requests" in story
+            load = stack.enter_context(service.load(rate=20, new=5)) if number == 1 else load
+        service.run("rollback")
+        count = load.end()
+    assert count["failed"] == 0, count
+    assert set(count["answered"]) == set(versions)
+    assert service.status()["live"]["version"] == f"{service.name}@{versions[0]}"

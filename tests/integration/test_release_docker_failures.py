@@ -16,6 +16,9 @@ DEADLINE = "45s"
 
 SOON = 25
 
+MOST_BAD = 20
+"""Requests that may fail with a server that dies in the middle of them."""
+
 
 @pytest.fixture(scope="module")
 def live(shared_service):
@@ -131,7 +134,6 @@ def test_a_candidate_that_crashes_under_traffic_is_rolled_back_and_its_bad_answe
     count = load.end()
     assert report["result"] == "reverted"
     assert "under traffic" in report["reason"]
-    assert took < 40
+    assert took < SOON
     assert set(count["answered"]) == set(versions.values())
-    bad = report["failed"]
-    assert 0 < count["failed"] == bad < 0.2 * count["sent"], (bad, count)
+    assert count["failed"] == report["failed"] <= MOST_BAD, (report, count)
