@@ -1,17 +1,19 @@
 """From what is in the store and what runs to a plan; nothing is changed."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from mlops_deploy.api.drive import drive
 from mlops_deploy.api.render import choose_carrier, tell_changes
 from mlops_deploy.api.service import Service, world_on
-from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.ports import Story
 from mlops_deploy.release.observe import observe
-from mlops_deploy.release.plan import Plan, load
+from mlops_deploy.release.plan import Plan, load, save
 from mlops_deploy.release.state import CLOSED, Artefact, Counters, Lane, Observed, RouterView
 from mlops_deploy.release.strategies import make_plan
 from mlops_deploy.store.cache import DigestCache
+from mlops_deploy.store.files import write_named
 from mlops_deploy.store.layout import LayoutStore
 
 
@@ -51,11 +53,10 @@ def plan_from(service: Service, observed: Observed, candidate: Artefact, wish: W
     return make_plan(service.spec, service.target_name, strategy, observed, candidate, hold=wish.hold)
 
 
-def preview(service: Service, shelf: Shelf, wish: Wish, story: Story) -> tuple[Plan, Observed]:
-    """The plan of a release, and what it was made from, also before there is a router."""
+def preview(service: Service, shelf: Shelf, wish: Wish, story: Story) -> Plan:
+    """The plan of a release now, also before there is a router."""
     candidate = find_candidate(service, shelf, wish, story)
-    observed = look(service)
-    return plan_from(service, observed, candidate, wish), observed
+    return plan_from(service, look(service), candidate, wish)
 
 
 def look(service: Service) -> Observed:
@@ -88,6 +89,14 @@ def load_plan(service: Service, text: str, name: str) -> Plan:
                 hint="`mlops-deploy plan -o FILE` writes one for this",
             )
     return plan
+
+
+def write_plan(plan: Plan, path: Path) -> None:
+    """Write the file that `release --plan` takes, whole or not at all."""
+    try:
+        write_named(path, save(plan).encode())
+    except OSError as error:
+        raise DeployError(f"the plan `{path}` cannot be written: {(error.strerror or str(error)).lower()}") from error
 
 
 def _named(text: str | None) -> str:

@@ -68,7 +68,8 @@ def _less(after: Counters, before: Counters) -> Counters:
 
 def report_on(outcome: Outcome, world: World) -> Report:
     """The report of a command that ended with `outcome`; what cannot be looked at any more is left out."""
-    seen, entries = None, ()
+    seen: Observed | None = None
+    entries: tuple[Entry, ...] = ()
     with suppress(DeployError):
         seen = drive(observe(), world)
         entries = _entries(drive(_journal(outcome.release), world))

@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 @contextmanager
 def story() -> Iterator[Story]:
     """A story for one command: live with rate and ETA on a terminal, lines otherwise."""
-    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        with _terminal() as progress:
+    if is_live():
+        with terminal_progress() as progress:
             yield TerminalStory(progress)
     else:
         yield PlainStory()
+
+
+def is_live() -> bool:
+    """Whether stderr is a terminal on which what was written can be changed."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 class PlainStory:
@@ -72,7 +77,8 @@ class TerminalStory:
         self._progress.update(self._tasks[label], completed=done, total=total)
 
 
-def _terminal() -> "Progress":
+def terminal_progress() -> "Progress":
+    """Bars with rate and time left, which vanish when they are done."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

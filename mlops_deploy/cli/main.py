@@ -18,25 +18,23 @@ SECTIONS: Final = {
         "build-model": "Build the carrier image of a model.",
         "build-server": "Build the prediction server image; it knows no model.",
     },
+    "Release": {
+        "release": "Make the newest carrier of the model live, without a failed request and with a way back.",
+        "plan": "Show what a release would do, and change nothing.",
+        "rollback": "Give the traffic back to what was live before; hot when that still runs in its slot.",
+        "advance": "Let the release that waits for a decision go on, as `release --until ready` left it.",
+        "resume": "Go on with the release that has not ended, forward or back, from whatever machine.",
+        "abort": "Turn the open release back: traffic as it was before it, its candidate stopped.",
+    },
     "Run": {
         "serve": "Serve one model on this machine, without a container engine.",
         "render": "Write the one file that docker compose up --wait runs.",
     },
     "Look": {
-        "status": "Show what is live, the other slot, the router, and who is at work.",
-        "logs": "Show what a task wrote, as it wrote it: by default the server of the live slot.",
-        "history": "Show the releases so far, newest first: how each ended, and what the router counted meanwhile.",
         "inspect": "Show a carrier: model, files, layers, platforms, labels.",
         "verify": "Verify a carrier: recompute every digest, size and file hash; list all mismatches (exit code 12).",
         "check": "Check the configuration and show every mistake in it.",
         "docs": "Describe every key of mlops.yml, or those of SECTION.",
-    },
-    "Keep": {
-        "freeze": "Let no release begin until unfreeze; who tries is told why (exit code 3).",
-        "unfreeze": "Lift the freeze, so that releases may begin again.",
-        "router": "Give the router the configuration of now: checked first, then reloaded without losing a connection.",
-        "tend": "Do what is due when nobody decided in time; for a timer, say every minute.",
-        "down": "End the service: close the router, stop both slots, remove everything but the volumes.",
     },
 }
 """What works today, in the order of the work; each command is in the module of its name, loaded when it is called."""

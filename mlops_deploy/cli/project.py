@@ -11,6 +11,7 @@ import click
 from mlops_deploy.cli.options import CONFIG_FILE
 
 if TYPE_CHECKING:
+    from mlops_deploy.api.planning import Shelf
     from mlops_deploy.spec.deploy import DeploySpec
     from mlops_deploy.store.cache import DigestCache
     from mlops_deploy.store.layout import LayoutStore
@@ -112,6 +113,13 @@ def require_project(file: Path, environment: str | None) -> tuple[Project, "Depl
     if project.spec is None:
         raise click.UsageError(f"there is no `{file}` here; `mlops-deploy docs --example` prints one to begin with")
     return project, project.spec
+
+
+def shelf(project: Project) -> "Shelf":
+    """Where the carriers of a project are, with what is known of the model's files."""
+    from mlops_deploy.api.planning import Shelf
+
+    return Shelf(store=project.store(), cache=project.cache())
 
 
 def _overlays(files: tuple[Path, ...]) -> tuple[Path, ...]:

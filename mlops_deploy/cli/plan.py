@@ -1,0 +1,114 @@
+"""`mlops-deploy plan`: what a release would do."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+import click
+
+from mlops_deploy.cli import options
+from mlops_deploy.cli.console import story
+from mlops_deploy.cli.project import Project, require_project, shelf
+from mlops_deploy.cli.target import find_service, target_option
+
+if TYPE_CHECKING:
+    from mlops_deploy.api.planning import Wish
+    from mlops_deploy.api.service import Service
+    from mlops_deploy.ports import Story
+    from mlops_deploy.release.plan import Plan
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+CHANGES: Final = 10
+"""The exit code of `--detailed-exitcode` when there is something to do."""
+
+
+def candidate_options(command: Command) -> Command:
+    """`--strategy`, `--model`, `--server`: what is to be released, and how."""
+    strategy = click.option(
+        "--strategy", type=options.SomeText(), metavar="S", help="bluegreen or recreate.  [default: of mlops.yml]"
+    )
+    model = click.option(
+        "--model",
+        type=options.SomeText(),
+        metavar="REF",
+        help="A carrier in the store: NAME:TAG, a digest, or 12 hex digits of it.  [default: the newest]",
+    )
+    server = click.option(
+        "--server",
+        type=options.SomeText(),
+        metavar="REF",
+        callback=options.image_ref,
+        help="A server image, instead of the configured one.",
+    )
+    return strategy(model(server(command)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """The options of one call."""
+
+    file: Path
+    environment: str | None
+    target: str | None
+    strategy: str | None
+    model: str | None
+    server: str | None
+    output: Literal["text", "json"]
+    out: Path | None
+    detailed_exitcode: bool
+
+
+@click.command()
+@options.config_file
+@target_option
+@candidate_options
+@options.output
+@click.option("-o", "out", type=options.SomePath(), metavar="FILE", help="Write the plan for `release --plan FILE`.")
+@click.option("--detailed-exitcode", is_flag=True, help="End with 10 when there is something to do.")
+def plan(**chosen: object) -> int:
+    """Show what a release would do, and change nothing."""
+    choices = Choices(**chosen)  # type: ignore[arg-type]  # click has checked the types
+    with story() as telling:
+        made, project = _plan(choices, telling)
+    if choices.out is not None:
+        _save(made, choices.out, project)
+    show_plan(made, choices.output)
+    return CHANGES if choices.detailed_exitcode and made.steps else 0
+
+
+def _plan(choices: Choices, telling: "Story") -> "tuple[Plan, Project]":
+    from mlops_deploy.api.planning import Wish
+
+    project, spec = require_project(choices.file, choices.environment)
+    service = find_service(project, spec, choices.target)
+    wish = Wish(strategy=choices.strategy, model=choices.model, server=choices.server)
+    return preview(service, project, wish, telling), project
+
+
+def preview(service: "Service", project: Project, wish: "Wish", telling: "Story") -> "Plan":
+    """The plan of a release now."""
+    from mlops_deploy.api.planning import preview as planned
+
+    return planned(service, shelf(project), wish, telling)
+
+
+def _save(made: "Plan", out: Path, project: Project) -> None:
+    from mlops_deploy.api.planning import write_plan
+
+    project.require_no_input(out, "the plan")
+    write_plan(made, out)
+
+
+def show_plan(made: "Plan", output: str) -> None:
+    """Print a plan: JSON as `-o` writes it, or what people want to know of it."""
+    if output == "json":
+        from mlops_deploy.release.plan import save
+
+        click.echo(save(made), nl=False)
+        return
+    from mlops_deploy.cli.plan_text import plan_lines
+
+    for line in plan_lines(made):
+        click.echo(line)

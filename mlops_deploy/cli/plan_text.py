@@ -1,0 +1,60 @@
+"""A plan as people read it: what changes, in which steps, and what the way back would be."""
+
+from collections.abc import Iterator
+
+from mlops_deploy.release.plan import Base, Held, Plan
+from mlops_deploy.release.state import Artefact, Slot
+from mlops_deploy.release.steps import Stop, describe
+
+
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """The lines of a plan."""
+    now, then = _live(plan), plan.artefact(plan.candidate)
+    if not plan.steps:
+        yield f"{plan.project} on {plan.target}: nothing to do, {then.version} is live"
+        return
+    yield f"{plan.project} on {plan.target}: {plan.strategy}, slot {plan.slot}"
+    yield f"  model     {_change(now.version if now else None, then.version)}"
+    yield f"  carrier   {_change(now.carrier_digest.short if now else None, then.carrier_digest.short)}"
+    yield f"  server    {_change(_server(now) if now else None, _server(then))}"
+    if now is not None and now.key != then.key and _same_parts(now, then):
+        yield "  settings  changed"
+    for number, planned in enumerate(plan.steps, start=1):
+        yield f"{'  steps    ' if number == 1 else ' ' * 11} {number}. {describe(planned.step)}"
+    yield f"  rollback  {way_back(plan, now)}"
+    if plan.base.freeze is not None:
+        yield f"  frozen    {plan.base.freeze}: no release begins before `mlops-deploy unfreeze`"
+
+
+def way_back(plan: Plan, now: Artefact | None) -> str:
+    """What `rollback` will mean once the plan is carried out."""
+    if now is None:
+        return "none: this is the first release"
+    slot = plan.base.route.live
+    if any(isinstance(planned.step, Stop) and planned.step.slot == slot for planned in plan.steps):
+        return f"cold: {now.version} has to be started again"
+    return f"hot, one router write: {now.version} stays parked in slot {slot}"
+
+
+def _live(plan: Plan) -> Artefact | None:
+    slot = plan.base.route.live
+    key = _held(plan.base, slot).key if slot else None
+    return next((artefact for artefact in plan.artefacts if artefact.key == key), None)
+
+
+def _held(base: Base, slot: Slot) -> Held:
+    return base.b if slot == "b" else base.a
+
+
+def _server(artefact: Artefact) -> str:
+    return f"{artefact.server} ({artefact.server_id.removeprefix('sha256:')[:12]})"
+
+
+def _same_parts(now: Artefact, then: Artefact) -> bool:
+    return (now.carrier_digest, now.server_id) == (then.carrier_digest, then.server_id)
+
+
+def _change(now: str | None, then: str) -> str:
+    if now is None:
+        return f"{then} (new)"
+    return f"{then} (unchanged)" if now == then else f"{now} -> {then}"

@@ -1,0 +1,104 @@
+"""`mlops-deploy release`: a model takes over, with a way back."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import click
+
+from mlops_deploy.cli import options
+from mlops_deploy.cli.plan import candidate_options, preview, show_plan
+from mlops_deploy.cli.progress import release_story
+from mlops_deploy.cli.project import require_project, shelf
+from mlops_deploy.cli.target import find_service, target_option
+from mlops_deploy.errors import UnusableInputError
+
+if TYPE_CHECKING:
+    from mlops_deploy.api.report import Report
+    from mlops_deploy.cli.progress import ReleaseStory
+
+_MOST: Final = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """The options of one call."""
+
+    file: Path
+    environment: str | None
+    target: str | None
+    strategy: str | None
+    model: str | None
+    server: str | None
+    dry_run: bool
+    plan: Path | None
+    until: Literal["ready"] | None
+    output: Literal["text", "json"]
+
+
+@click.command()
+@options.config_file
+@target_option
+@candidate_options
+@click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
+@click.option(
+    "--plan", type=options.SomePath(), metavar="FILE", help="Carry out exactly this plan; refused when it is stale."
+)
+@click.option(
+    "--until",
+    type=click.Choice(["ready"]),
+    help="Stop once the candidate is ready, without any traffic; `advance` goes on.",
+)
+@options.output
+def release(**chosen: object) -> None:
+    """Make the newest carrier of the model live, without a failed request and with a way back.
+
+    The candidate starts in the free slot, proves itself, and takes all traffic in one write; what was live stays
+    parked. Prints what is live and the id of the release.
+    """
+    choices = Choices(**chosen)  # type: ignore[arg-type]  # click has checked the types
+    _refuse_contradiction(choices)
+    from mlops_deploy.cli.result import show
+
+    with release_story() as story:
+        report = _release(choices, story)
+    if report is not None:
+        show(report, choices.output, story)
+
+
+def _refuse_contradiction(choices: Choices) -> None:
+    given = {"--strategy": choices.strategy, "--model": choices.model, "--server": choices.server}
+    given |= {"--until": choices.until}
+    if choices.plan and (both := next((name for name, value in given.items() if value is not None), None)):
+        raise click.UsageError(f"a plan says all of it: `{both}` cannot be given together with `--plan`")
+
+
+def _release(choices: Choices, story: "ReleaseStory") -> "Report | None":
+    from mlops_deploy.api import release as api
+    from mlops_deploy.api.planning import Wish, load_plan
+
+    project, spec = require_project(choices.file, choices.environment)
+    service = find_service(project, spec, choices.target)
+    if choices.plan is not None:
+        planned = load_plan(service, _text(choices.plan), str(choices.plan))
+        if choices.dry_run:
+            show_plan(planned, choices.output)
+            return None
+        return api.apply(service, planned, story, story.witness)
+    wish = Wish(strategy=choices.strategy, model=choices.model, server=choices.server, hold=choices.until is not None)
+    if choices.dry_run:
+        show_plan(preview(service, project, wish, story), choices.output)
+        return None
+    return api.release(service, shelf(project), wish, story, story.witness)
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_MOST + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (getattr(error, "strerror", None) or "it is not text").lower()
+        raise UnusableInputError(f"the plan `{path}` cannot be read: {reason}") from error
+    if len(text) > _MOST:
+        raise UnusableInputError(f"`{path}` is too large to be a plan")
+    return text
