@@ -56,7 +56,8 @@ def prove(slot: Slot, artefact: Artefact) -> Run[Verdict]:
         found = yield from level
         if found is not None:
             return found
-    golden = f"{len(proof.golden)} golden requests" if proof.golden else "golden requests not checked"
+    count = len(proof.golden)
+    golden = f"{count} golden request{'' if count == 1 else 's'}" if count else "golden requests not checked"
     return Proven(evidence=f"{artefact.version} answers, {golden}, the router calls it up")
 
 
