@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
-# From nothing to a prediction, and everything away again: `make demo` calls this with mlops-deploy on PATH.
+# From nothing to a prediction, then two versions that change places under load, and everything away again: `make demo`
+# calls this with mlops-deploy on PATH.
 #
 # It works in .demo/ and under the name `digits-demo`, on a free port. What it starts it removes, whatever happens; an
 # engine that it had to start ends too, unless KEEP_ENGINE=1. What makes the next run quick stays: .demo/, images, and
-# packages of the system. Where no Docker Engine can be had, it goes on with `mlops-deploy serve`, and says so.
+# packages of the system. Where no Docker Engine can be had, it goes on with processes of this machine, and says so.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly PROJECT=digits-demo WORK=$PWD/.demo/digits VENV=$PWD/.demo/venv
 readonly BASES=(mlops-base:bookworm python:3.11-slim-bookworm)
 STARTED=$(date +%s%N)
-ENGINE=there SERVER='' COMPOSE=''
+readonly RATE=50 NEW=15
+export XDG_STATE_HOME=$PWD/.demo/state
+ENGINE=there SERVER='' COMPOSE='' LOAD='' RELEASED=''
 
 seconds() { awk -v from="$STARTED" -v to="$(date +%s%N)" 'BEGIN { printf "%.1f", (to - from) / 1e9 }'; }
 say() { printf '\n[%5s s] %s\n' "$(seconds)" "$1"; }
@@ -27,16 +30,31 @@ clean_up() {
   local code=$?
   trap - EXIT
   trap '' INT TERM
-  if [ -n "$SERVER" ]; then kill "$SERVER" 2>/dev/null && wait "$SERVER" || true; fi
-  if [ -n "$COMPOSE" ]; then
-    say 'removing the containers, the volume and the network'
-    docker compose --progress quiet -f "$COMPOSE" down --volumes --timeout 5 || code=1
+  if [ -n "$LOAD" ]; then kill "$LOAD" 2>/dev/null && wait "$LOAD" || true; fi
+  stop_server
+  stop_compose || code=1
+  if [ -n "$RELEASED" ]; then
+    say 'removing both slots, the router and their state'
+    run mlops-deploy down -e demo --target "$RELEASED" --volumes --force || code=1
   fi
   if [ "$ENGINE" = ours ]; then
     say 'ending the Docker Engine that was started for the demo (KEEP_ENGINE=1 keeps one)'
     scripts/engine.sh --stop || code=1
   fi
   exit "$code"
+}
+
+stop_server() {
+  [ -n "$SERVER" ] || return 0
+  kill "$SERVER" 2>/dev/null && wait "$SERVER" || true
+  SERVER=''
+}
+
+stop_compose() {
+  [ -n "$COMPOSE" ] || return 0
+  say 'removing the containers, the volume and the network'
+  docker compose --progress quiet -f "$COMPOSE" down --volumes --timeout 5 || return
+  COMPOSE=''
 }
 
 # As root on Debian 12, what is missing is installed; elsewhere the engine and its tools are the user's own.
@@ -54,7 +72,7 @@ prepare_files() {
   mkdir -p "$WORK"
   cp examples/digits/{mlops.yml,train.py,golden.jsonl,request.json,requirements.txt} "$WORK"
   PORT=$(free_port)
-  echo "port: $PORT" >"$WORK/mlops.demo.yml"
+  printf 'port: %s\nrelease: {bake: 0s}\n' "$PORT" >"$WORK/mlops.demo.yml"
   rm -f "$WORK/address"
 }
 
@@ -109,9 +127,18 @@ prepare_base() {
   timeout 300 docker pull --quiet "${BASES[1]}" 2>/dev/null || images/base/build.sh
 }
 
+require_alone() {
+  local project there=()
+  for project in "$PROJECT" "$PROJECT-a" "$PROJECT-b" "$PROJECT-router"; do
+    [ -z "$(docker ps --all --quiet --filter "label=com.docker.compose.project=$project")" ] ||
+      there+=("\`docker compose -p $project down --volumes\`")
+  done
+  [ "${#there[@]}" = 0 ] ||
+    die "\`$PROJECT\` is there already, by another demo or left by one that was killed: ${there[*]}"
+}
+
 start_in_docker() {
-  [ -z "$(docker ps --all --quiet --filter "label=com.docker.compose.project=$PROJECT")" ] ||
-    die "\`$PROJECT\` is there already, by another demo or left by one that was killed: \`docker compose -p $PROJECT down --volumes\`"
+  require_alone
   build_carrier
   say 'the server image: knows no model, is built once (minutes the first time)'
   prepare_base
@@ -152,6 +179,55 @@ PYTHON
   printf '\nfirst prediction after %s s\n' "$(seconds)"
 }
 
+release_under_load() {
+  say 'a release: a router, slot a, and all traffic to it'
+  RELEASED=$1
+  run mlops-deploy release -e demo --target "$1"
+  say 'a second version of the model, and its carrier'
+  run "$VENV/bin/python" train.py --c 3
+  run mlops-deploy build-model -e demo "${SHELL_OPTION[@]}"
+  say "blue/green at $RATE requests/s, $NEW of them on new connections: slot b starts, proves itself, takes over; and back"
+  python3 benchmarks/load.py "http://127.0.0.1:$PORT/v2/models/digits/infer" "$WORK/request.json" \
+    --rate "$RATE" --new "$NEW" --seconds 600 >"$WORK/load.json" &
+  LOAD=$!
+  sleep 1
+  timed release
+  timed rollback
+  sleep 1
+  kill "$LOAD" && wait "$LOAD"
+  LOAD=''
+  run mlops-deploy status -e demo --target "$RELEASED"
+  reckon
+}
+
+# A verb whose result goes to VERB.json, with the seconds of the whole command in VERB.seconds.
+timed() {
+  local begun
+  begun=$(date +%s%N)
+  printf '$ mlops-deploy %s -e demo\n' "$1"
+  (cd "$WORK" && mlops-deploy "$1" -e demo --target "$RELEASED" --output json >"$1.json")
+  awk -v from="$begun" -v to="$(date +%s%N)" 'BEGIN { print (to - from) / 1e9 }' >"$WORK/$1.seconds"
+}
+
+reckon() {
+  python3 - "$WORK" <<'PYTHON'
+import json, pathlib, sys
+
+folder = pathlib.Path(sys.argv[1])
+load, release, rollback = (json.loads((folder / f"{name}.json").read_text()) for name in ("load", "release", "rollback"))
+took = {name: float((folder / f"{name}.seconds").read_text()) for name in ("release", "rollback")}
+print()
+print(f"requests sent   {load['sent']:,}, failed {load['failed']}")
+for version, count in load["answered"].items():
+    print(f"                {count:,} answered by {version}")
+print(f"switch          {release['switch_seconds'] * 1000:.1f} ms (the whole release {took['release']:.1f} s)")
+print(f"rollback        {took['rollback']:.2f} s (its switch {rollback['switch_seconds'] * 1000:.1f} ms)")
+for time, why in load["failures"]:
+    print(f"failed at {time:.3f}: {why}")
+sys.exit(load["failed"] != 0 or len(load["answered"]) != 2)
+PYTHON
+}
+
 go_on() {
   cat <<EOF
 
@@ -172,14 +248,24 @@ run "$VENV/bin/python" train.py
 if prepare_engine; then
   start_in_docker
   predict
-  go_on '  docker compose -f compose.yml up --wait
-  curl -d @request.json localhost:'"$PORT"'/v2/models/digits/infer
+  stop_compose
+  release_under_load docker
+  go_on '  mlops-deploy release
+  curl -d @request.json localhost:8080/v2/models/digits/infer
+  mlops-deploy status
   mlops-deploy inspect digits
-  docker compose -f compose.yml down --volumes'
+  mlops-deploy down --volumes'
 else
   start_as_process
   predict
+  stop_server
+  left=('building a server image' 'running both images with Compose')
+  if command -v haproxy >/dev/null; then
+    release_under_load process
+  else
+    left+=('two versions that change places, because `haproxy` is not here either')
+  fi
   go_on '  mlops-deploy serve digits
   curl -d @request.json localhost:8080/v2/models/digits/infer'
-  printf '\nLeft out, because no Docker Engine could be had: building a server image, and running both images with Compose.\n'
+  printf '\nLeft out, because no Docker Engine could be had: %s.\n' "$(IFS=';'; sed 's/;/; /g' <<<"${left[*]}")"
 fi

@@ -1,4 +1,4 @@
-"""`make demo`: a prediction with an engine and without one, and nothing left of it, also when it is interrupted."""
+"""`make demo`: a prediction and a release under load, with an engine and without one, and nothing left of either."""
 
 import os
 import re
@@ -14,6 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 NOWHERE = "tcp://127.0.0.1:9"
 PROJECT = "digits-demo"
+PROJECTS = (PROJECT, f"{PROJECT}-a", f"{PROJECT}-b", f"{PROJECT}-router")
+STATE = ROOT / ".demo" / "state" / "mlops-deploy"
 BUSY = 3
 
 
@@ -37,9 +39,10 @@ def in_engine() -> tuple[str, ...]:
     """Ids of the demo's containers, volumes and networks."""
     listed = []
     for kind in ("container", "volume", "network"):
-        command = ["docker", kind, "ls", *(["--all"] if kind == "container" else [])]
-        command += ["--quiet", "--filter", f"label=com.docker.compose.project={PROJECT}"]
-        listed.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        command = ["docker", kind, "ls", *(["--all"] if kind == "container" else []), "--quiet", "--filter"]
+        labels = (f"label=com.docker.compose.project={project}" for project in PROJECTS)
+        found = (subprocess.run([*command, one], capture_output=True, text=True, check=True).stdout for one in labels)
+        listed.append("".join(found))
     return tuple(listed)
 
 
@@ -47,7 +50,8 @@ def in_engine() -> tuple[str, ...]:
 def _nothing_there() -> Iterator[None]:
     assert in_engine() == ("", "", ""), f"another demo is there: docker compose -p {PROJECT} down --volumes"
     yield
-    subprocess.run(["docker", "compose", "-p", PROJECT, "down", "--volumes"], capture_output=True, check=False)
+    for project in PROJECTS:
+        subprocess.run(["docker", "compose", "-p", project, "down", "--volumes"], capture_output=True, check=False)
 
 
 def first_prediction(output: str) -> float:
@@ -56,25 +60,57 @@ def first_prediction(output: str) -> float:
     return float(found[1])
 
 
+def released(output: str) -> float:
+    """No request failed while two versions changed places; how long that part of the demo took, in seconds."""
+    reckoning = re.search(r"^requests sent +([0-9,]+), failed 0$", output, re.MULTILINE)
+    assert reckoning, output
+    assert int(reckoning[1].replace(",", "")) > 100
+    assert len(re.findall(r"^ +[0-9,]+ answered by [0-9a-f]{12}$", output, re.MULTILINE)) == 2
+    assert re.search(r"^switch +[0-9.]+ ms \(the whole release [0-9.]+ s\)$", output, re.MULTILINE)
+    assert re.search(r"^rollback +[0-9.]+ s \(its switch [0-9.]+ ms\)$", output, re.MULTILINE)
+    begun, ended = (
+        re.search(rf"^\[ *([0-9.]+) s\] {what}", output, re.MULTILINE) for what in ("a release", "removing both")
+    )
+    assert begun
+    assert ended
+    return float(ended[1]) - float(begun[1])
+
+
 @pytest.mark.docker
 @pytest.mark.usefixtures("_nothing_there")
 def test_with_an_engine_twice_the_second_time_within_20_seconds() -> None:
-    demo()
+    done = demo()
     for _ in range(BUSY):  # another load on the machine may slow one run down, not each
         done = demo()
         assert done.returncode == 0, done.stdout + done.stderr
         assert re.search(r"digits@[0-9a-f]{12} answers: 3", done.stdout)
-        if first_prediction(done.stdout) < 20:
+        if first_prediction(done.stdout) < 20 and released(done.stdout) < 60:
             break
     else:
-        pytest.fail(f"no first prediction within 20 s:\n{done.stdout}")
+        pytest.fail(f"no first prediction within 20 s, or no release and rollback within 60 s:\n{done.stdout}")
     assert in_engine() == ("", "", "")
     assert subprocess.run(["docker", "version"], capture_output=True, check=False).returncode == 0
 
 
-def test_without_an_engine_it_serves_and_says_what_it_left_out() -> None:
+@pytest.mark.haproxy
+def test_without_an_engine_it_releases_processes_and_says_what_it_left_out() -> None:
     done = demo(DOCKER_HOST=NOWHERE)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert released(done.stdout) > 0
+    assert list(STATE.iterdir()) == []
+    assert re.search(r"digits@[0-9a-f]{12} answers: 3", done.stdout)
+
+
+def test_without_an_engine_and_a_router_it_serves_and_says_what_it_left_out(tmp_path: Path) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for folder in os.environ["PATH"].split(os.pathsep):
+        for program in Path(folder).glob("*"):
+            if program.name != "haproxy" and not (programs / program.name).is_symlink():
+                (programs / program.name).symlink_to(program)
+    done = demo(DOCKER_HOST=NOWHERE, PATH=f"{Path(sys.executable).parent}{os.pathsep}{programs}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "because `haproxy` is not here either" in done.stdout
     assert re.search(r"digits@[0-9a-f]{12} answers: 3", done.stdout)
     assert "Left out, because no Docker Engine could be had" in done.stdout
     assert first_prediction(done.stdout) > 0
@@ -82,7 +118,12 @@ def test_without_an_engine_it_serves_and_says_what_it_left_out() -> None:
 
 @pytest.mark.docker
 @pytest.mark.usefixtures("_nothing_there")
-def test_an_interrupt_removes_what_was_started() -> None:
+@pytest.mark.parametrize(
+    ("begun", "removes"),
+    [("$ docker compose", "removing the containers"), ("$ mlops-deploy rollback", "removing both slots")],
+    ids=["compose", "rollback"],
+)
+def test_an_interrupt_removes_what_was_started(begun: str, removes: str) -> None:
     with subprocess.Popen(
         [ROOT / "scripts" / "demo.sh"],
         env=environment(),
@@ -93,13 +134,13 @@ def test_an_interrupt_removes_what_was_started() -> None:
     ) as running:
         assert running.stdout is not None
         for line in running.stdout:
-            if line.startswith("$ docker compose"):
+            if line.startswith(begun):
                 break
-        time.sleep(2)
+        time.sleep(0.5)
         os.killpg(running.pid, signal.SIGINT)
         rest = running.stdout.read()
     assert running.returncode == 130, rest
-    assert "removing the containers" in rest
+    assert removes in rest
     assert in_engine() == ("", "", "")
 
 

@@ -20,6 +20,7 @@ TRAINING = ROOT / ".demo" / "venv"
 
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PREFIX = "mlops-readme"
+PROJECTS = ("digits-a", "digits-b", "digits-router")
 
 
 class Example:
@@ -75,7 +76,7 @@ def examples(tmp_path: Path, training: Path, server_base: None) -> Iterator[Path
     for path in [*tmp_path.glob("**/*.md"), *copy.glob("**/*.yml")]:
         path.write_text(renamed(path.read_text(encoding="utf-8"), port), encoding="utf-8")
     yield copy
-    for project in ("digits", "multi-model"):
+    for project in (*PROJECTS, "multi-model"):
         command = ["docker", "compose", "-p", f"{PREFIX}-{project}", "down", "--volumes", "--timeout", "1"]
         subprocess.run(command, capture_output=True, check=False)
 
@@ -86,29 +87,37 @@ def answer(text: str) -> tuple[object, str]:
     return parsed["outputs"][0]["data"], parsed["model_version"]
 
 
-def left(kind: str, project: str) -> str:
-    label = f"label=com.docker.compose.project={PREFIX}-{project}"
-    return subprocess.run(
-        ["docker", kind, "ls", *(["--all"] if kind == "container" else []), "--quiet", "--filter", label],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+def left(*projects: str) -> list[str]:
+    """What the engine still has of these projects."""
+    found = []
+    for project in projects:
+        label = f"label=com.docker.compose.project={PREFIX}-{project}"
+        for kind in ("container", "volume", "network"):
+            command = ["docker", kind, "ls", *(["--all"] if kind == "container" else []), "--quiet", "--filter", label]
+            found += subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return found
 
 
-def test_digits_from_training_to_a_prediction(examples: Path) -> None:
+def test_digits_from_training_to_a_rollback(examples: Path) -> None:
     example = Example(examples / "digits")
-    train, build, start, predict, stop = example.blocks
+    train, build, release, predict, second, stop = example.blocks
     golden = (example.folder / "golden.jsonl").read_bytes()
     example.run(train)
     assert (example.folder / "golden.jsonl").read_bytes() == golden
     built = example.run(build)
-    example.run(start)
+    example.run(release)
     digits, version = answer(example.run(predict).stdout)
     assert digits == [3]
     assert f"content {version}" in built.stderr
+    changed = example.run(second)
+    names = re.findall(r"^digits@([0-9a-f]{12}) r-", changed.stdout, re.MULTILINE)
+    assert len(names) == 2
+    assert names[1] == version != names[0]
+    assert re.search(rf"live 100 % +digits@{version}", changed.stdout)
+    assert re.search(rf"parked hot +digits@{names[0]}", changed.stdout)
+    assert answer(example.run(predict).stdout) == ([3], version)
     example.run(stop)
-    assert [left(kind, "digits") for kind in ("container", "volume", "network")] == ["", "", ""]
+    assert left(*PROJECTS) == []
 
 
 def test_the_tour_of_the_readme(examples: Path) -> None:
@@ -117,8 +126,10 @@ def test_the_tour_of_the_readme(examples: Path) -> None:
     [prediction] = [line for line in done.stdout.splitlines() if line.startswith('{"model_name"')]
     digits, version = answer(prediction)
     assert digits == [3]
-    assert re.search(rf"verifies: 1 file, content {version}", done.stdout)
-    assert [left(kind, "digits") for kind in ("container", "volume", "network")] == ["", "", ""]
+    first, second, again = re.findall(r"^digits@([0-9a-f]{12}) r-", done.stdout, re.MULTILINE)
+    assert first == again == version != second
+    assert re.search(rf"verifies: 1 file, content {second}", done.stdout)
+    assert left(*PROJECTS) == []
 
 
 def test_training_again_gives_the_same_carrier(examples: Path) -> None:
@@ -129,7 +140,7 @@ def test_training_again_gives_the_same_carrier(examples: Path) -> None:
 
 def test_a_model_that_is_not_the_golden_one_never_becomes_ready(examples: Path) -> None:
     example = Example(examples / "digits")
-    train, build, start, _, stop = example.blocks
+    train, build, release, _, _, stop = example.blocks
     example.run(train)
     lines = json.loads((example.folder / "golden.jsonl").read_text(encoding="utf-8"))
     lines["expect"][0]["data"].reverse()
@@ -137,10 +148,8 @@ def test_a_model_that_is_not_the_golden_one_never_becomes_ready(examples: Path) 
     with (example.folder / "mlops.yml").open("a", encoding="utf-8") as config:
         config.write("  deadline: 10s\n")
     example.run(build)
-    failed = example.run(start, code=1)
-    assert "unhealthy" in failed.stderr
-    health = example.run("docker inspect --format '{{json .State.Health}}' mlops-readme-digits-server-1").stdout
-    assert "not ready (golden): request 1: `output-0` [0] is 0, expected 9" in health
+    failed = example.run(release, code=4)
+    assert "not ready (golden): golden request 1: `outputs[0].data[0]` is 0, expected 9" in failed.stderr
     example.run(stop)
 
 
@@ -160,7 +169,7 @@ def test_one_server_image_serves_either_of_two_models(examples: Path) -> None:
     assert f"digits@{of_digits}" in said
     assert f"wine@{of_wine}" in said
     example.run(stop)
-    assert [left(kind, "multi-model") for kind in ("container", "volume", "network")] == ["", "", ""]
+    assert left("multi-model") == []
 
 
 @pytest.mark.parametrize("folder", ["digits", "multi-model/digits", "multi-model/wine"])
