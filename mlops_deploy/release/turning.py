@@ -11,7 +11,7 @@ from typing import Final
 from mlops_deploy.errors import DeployError, NeedsHumanError, UnreachableError
 from mlops_deploy.release.acts import StepFailedError, act
 from mlops_deploy.release.codec import encode
-from mlops_deploy.release.exchange import BrokenWorldError, Run, clock, router_view, slot_view
+from mlops_deploy.release.exchange import BrokenWorldError, Run, clock, lines, router_view, slot_view
 from mlops_deploy.release.journal import Began, Done, Standing, Turned
 from mlops_deploy.release.observe import FREEZE, journal_of
 from mlops_deploy.release.outcome import Outcome, ended, stopped
@@ -32,6 +32,7 @@ def turn(
     From here on nothing that was sent on the way forward can still take effect.
     """
     yield from session.fence()
+    session.position = len((yield from lines(session.release)).lines)  # whatever of the last one has arrived
     generation = (yield from router_view()).generation
     turned = Turned(
         at=(yield from clock()).wall,

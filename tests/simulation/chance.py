@@ -7,9 +7,10 @@ from typing import Final
 
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.release.effects import CommitRoute, Effect, Pause, ReadClock, Tell
+from mlops_deploy.release.exchange import BREATH
 from tests.simulation.enumeration import WRITES
 from tests.simulation.scenarios import SCENARIOS, plan_of
-from tests.simulation.sim import TARGET, Actor, Fault, Injector, Sim, no_fault
+from tests.simulation.sim import TARGET, TIMEOUT, Actor, Fault, Injector, Sim, no_fault
 from tests.simulation.story import VERBS, Story, begin
 from tests.simulation.world import GOOD, Fate, FateKind
 
@@ -156,11 +157,11 @@ def played(story: Story) -> None:
         story.again()
 
 
-def overtaken(name: str, seed: int) -> Story:
-    """The candidate dies when the route is sent, which arrives late: while the release turns back, or afterwards."""
-    story = begin(name, seed)
+def overtaken(name: str, late: float) -> Story:
+    """The candidate dies when the route is sent, which arrives `late`: while the release turns back, or afterwards."""
+    story = begin(name, 0)
     sim, slot = story.sim, story.plan.slot or "a"
-    story.harmed = True
+    story.harmed, sim.lateness = True, TIMEOUT + BREATH + late
 
     def inject(_actor: Actor, effect: Effect) -> Fault | None:
         if isinstance(effect, CommitRoute) and effect.route.weight(slot):

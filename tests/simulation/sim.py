@@ -108,6 +108,8 @@ class Sim:
     before: Callable[["Sim"], None] | None = None
     """Called before every event: harm from outside."""
     faults: int = 0
+    lateness: float | None = None
+    """Seconds until what is late arrives; drawn when None, at most 40."""
 
     def start(self, name: str, run: Run[Outcome | None], inject: Injector = no_fault, *, after: float = 0.0) -> Actor:
         """A process begins."""
@@ -231,7 +233,7 @@ class Sim:
                 return answer, timeout if isinstance(answer, Lost) and "refused" not in answer.reason else took
 
     def _postpone(self, actor: Actor, effect: Effect) -> None:
-        at = self.world.now + 40 * self.random.random() ** 3
+        at = self.world.now + (self.lateness or 40 * self.random.random() ** 3)
         if isinstance(effect, EnsureSlot | StopSlot):
             self.world.late(effect, actor.token, min(at, self.world.now + TIMEOUT))
         elif isinstance(effect, PutKey | AppendLine | CommitRoute):

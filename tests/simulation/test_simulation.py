@@ -51,8 +51,8 @@ def test_drawn_runs(share: int) -> None:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_route_that_arrives_while_the_release_turns_back(name: str) -> None:
-    for seed in range(20):
-        chance.overtaken(name, seed)
+    for step in range(20):
+        chance.overtaken(name, step * 0.03)
 
 
 def test_a_proof_that_takes_longer_than_a_lease_lives_keeps_it() -> None:
@@ -105,9 +105,8 @@ def _found() -> str | None:
             enumeration.finish(story, "resume")
         for seed in range(200):
             chance.tell(seed)
-        for name in SCENARIOS:
-            for seed in range(30):
-                chance.overtaken(name, seed)
+        for step in range(40):
+            chance.overtaken("next", step * 0.01)
     except Exception as error:  # noqa: BLE001 - a mistake may end in any error
         return str(error) or repr(error)
     return None
