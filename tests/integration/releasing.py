@@ -258,7 +258,7 @@ class Service:
         return f"{self.name}-{slot or 'router'}-{task}-1"
 
     def accept_traces(self) -> None:
-        """What every command did is what the model of a release allows; where something was released, there are some."""
+        """What every command did is what the model of a release allows; a release did something."""
         runs = sum(map(accept_file, sorted(self.traces.iterdir())))
         assert runs or not self.released
 

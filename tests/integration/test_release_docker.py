@@ -1,6 +1,5 @@
 """Blue/green on a real engine and a real HAProxy, through the command line, under load: no request fails."""
 
-import contextlib
 import json
 import shutil
 import signal
@@ -189,23 +188,25 @@ def test_the_real_server_goes_through_blue_green_once(server_image, make_service
     shutil.copy(DIGITS / "model.joblib", service.folder / "model")
     (service.folder / "model" / "model.json").unlink()
     shutil.copy(DIGITS / "golden.jsonl", service.folder)
-    golden = [json.loads(line) for line in (DIGITS / "golden.jsonl").read_text().splitlines()]
-    (service.folder / "body.json").write_text(json.dumps(golden[0]["request"]))
+    (golden,) = map(json.loads, (DIGITS / "golden.jsonl").read_text().splitlines())
+    (service.folder / "body.json").write_text(json.dumps(golden["request"]))
     requires = ["scikit-learn==1.9.1"]
     service.configure(
         server={"image": server_image}, model={"path": "model", "name": service.name, "requires": requires}
     )
-    versions = []
-    with contextlib.ExitStack() as stack:
-        for number in (1, 2):
-            (service.folder / "model" / "notes.txt").write_text(f"version {number}")
-            done = service.run("build-model", "--store", ".mlops/store", "--output", "json")
-            versions.append(json.loads(done.stdout)["content_id"][:12])
-            story = service.run("release").stderr
-            assert f"{len(golden)} golden requests" in story
-            load = stack.enter_context(service.load(rate=20, new=5)) if number == 1 else load
+    versions = [released_notes(service, "one")]
+    with service.load(rate=20, new=5) as load:
+        versions.append(released_notes(service, "two"))
         service.run("rollback")
         count = load.end()
     assert count["failed"] == 0, count
     assert set(count["answered"]) == set(versions)
     assert service.status()["live"]["version"] == f"{service.name}@{versions[0]}"
+
+
+def released_notes(service, text):
+    """The version of a release of the same model with other notes beside it."""
+    (service.folder / "model" / "notes.txt").write_text(text)
+    done = service.run("build-model", "--store", ".mlops/store", "--output", "json")
+    assert "1 golden request" in service.run("release").stderr
+    return json.loads(done.stdout)["content_id"][:12]
