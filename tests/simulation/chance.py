@@ -6,6 +6,7 @@ from random import Random
 from typing import Final
 
 from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.release.acts import PROOF_SECONDS
 from mlops_deploy.release.effects import CommitRoute, Effect, Pause, ReadClock, Tell
 from mlops_deploy.release.exchange import BREATH
 from tests.simulation.enumeration import WRITES
@@ -161,7 +162,7 @@ def overtaken(name: str, late: float) -> Story:
     """The candidate dies when the route is sent, which arrives `late`: while the release turns back, or afterwards."""
     story = begin(name, 0)
     sim, slot = story.sim, story.plan.slot or "a"
-    story.harmed, sim.lateness = True, TIMEOUT + BREATH + late
+    story.harmed, sim.lateness = True, TIMEOUT + BREATH + PROOF_SECONDS + late
 
     def inject(_actor: Actor, effect: Effect) -> Fault | None:
         if isinstance(effect, CommitRoute) and effect.route.weight(slot):
