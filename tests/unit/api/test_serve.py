@@ -111,7 +111,7 @@ def test_it_is_ready_when_this_very_model_answers_and_an_interrupt_is_its_normal
 
 def test_a_wrong_golden_answer_is_final_long_before_the_deadline(served):
     started = time.monotonic()
-    with pytest.raises(NeverReadyError, match=r"not ready \(golden\): request 1: .*is 8, expected 9.0") as refused:
+    with pytest.raises(NeverReadyError, match=r"not ready \(golden\): request 1: .*is 8\.0, expected 9\.0") as refused:
         serving(replace(served, golden=(WRONG,)), preset()).run(print, Watcher().ready)
     assert time.monotonic() - started < served.deadline / 2
     assert refused.value.exit_code == 4

@@ -48,7 +48,7 @@ def verdict(view: SlotView = RUNNING, up: bool = True, subject: Artefact = ONE, 
 
 
 def test_all_levels_hold() -> None:
-    assert verdict() == Proven(evidence=f"{ONE.version} answers, 1 golden requests, the router calls it up")
+    assert verdict() == Proven(evidence=f"{ONE.version} answers, 1 golden request, the router calls it up")
 
 
 def test_without_golden_requests_they_are_not_checked() -> None:
