@@ -8,9 +8,9 @@ import pytest
 
 from mlops_deploy.api.shells import ON_THIS_MACHINE
 from tests.integration import local_service, releasing
+from tests.integration.releasing import BASES
 
 ROOT = Path(__file__).parents[2]
-BASES = ("mlops-base:bookworm", "python:3.11-slim-bookworm")
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from uuid import uuid4
 from tests.simulation.trace import accept_file
 
 ROOT = Path(__file__).parents[2]
+BASES = ("mlops-base:bookworm", "python:3.11-slim-bookworm")
 TINY = "mlops-tiny-v2"
 ROW = [1.0, 2.0, 3.0]
 BODY = {"inputs": [{"name": "input-0", "shape": [1, 3], "datatype": "FP64", "data": ROW}]}

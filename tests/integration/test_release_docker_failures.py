@@ -109,7 +109,7 @@ def test_a_bootstrap_that_fails_is_told_with_its_exit_code_and_last_line(loaded)
     volume = f"{loaded.name}-b-models:/model"
     docker("run", "--rm", "--user", "0", "--volume", volume, TINY, "sh", "-c", "cd /model && rm -r v && echo spoilt >v")
     story = refused(loaded, "bootstrap", within=SOON)
-    assert "77" in story
+    assert "the bootstrap ended with 73: the slot's volume cannot be written to" in story
     assert "deploy.sh" in story
 
 
