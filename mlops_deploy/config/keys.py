@@ -239,7 +239,7 @@ DRAIN: Final = Field(
 RELEASE_DEADLINE: Final = Field(
     "deadline",
     _DEADLINE,
-    doc="When a release that is not done is undone.",
+    doc="How long a release waits for its candidate, whatever `ready.deadline` says; then it turns back.",
     default=_RELEASE.deadline,
     example="10m",
     shown=show_duration(_RELEASE.deadline),

@@ -2,8 +2,8 @@
 
 from mlops_deploy.release.plan import free_slot, live_slot, serving
 from mlops_deploy.release.state import Artefact, Observed, Slot
-from mlops_deploy.release.steps import AwaitReady, Bake, Drain, Planned, Promote, Start, Step, Warm
-from mlops_deploy.release.strategy import WARM_SECONDS, back, emptied, shift
+from mlops_deploy.release.steps import Bake, Drain, Planned, Promote, Start, Step, Warm
+from mlops_deploy.release.strategy import WARM_SECONDS, await_ready, back, emptied, shift
 from mlops_deploy.spec.deploy import ReleaseSpec
 
 
@@ -17,7 +17,7 @@ def bluegreen(observed: Observed, candidate: Artefact, spec: ReleaseSpec) -> tup
     slot = free_slot(observed)
     return (
         *_started(observed, slot, candidate, spec),
-        Planned(step=AwaitReady(slot=slot, key=candidate.key, deadline=candidate.proof.deadline)),
+        Planned(step=await_ready(slot, candidate, spec)),
         Planned(step=Warm(slot=slot, key=candidate.key, seconds=WARM_SECONDS)),
         Planned(step=shift(slot, candidate), undo=(back(observed),)),
         *((Planned(step=Bake(slot=slot, seconds=spec.bake)),) if spec.bake else ()),

@@ -5,7 +5,7 @@ from mlops_deploy.release.bluegreen import bluegreen
 from mlops_deploy.release.plan import free_slot, live_slot, serving
 from mlops_deploy.release.state import CLOSED, Artefact, Observed
 from mlops_deploy.release.steps import AwaitReady, Bake, Drain, Planned, Promote, Shift, Start, Stop, Warm
-from mlops_deploy.release.strategy import WARM_SECONDS, back, emptied, shift
+from mlops_deploy.release.strategy import WARM_SECONDS, await_ready, back, emptied, shift
 from mlops_deploy.spec.deploy import ReleaseSpec
 
 
@@ -34,7 +34,7 @@ def recreate(observed: Observed, candidate: Artefact, spec: ReleaseSpec) -> tupl
         Planned(step=Drain(slot=live, seconds=spec.drain)),
         Planned(step=Stop(slot=live, seconds=spec.drain), undo=again),
         Planned(step=Start(slot=slot, key=candidate.key), undo=emptied(slot, spec)),
-        Planned(step=AwaitReady(slot=slot, key=candidate.key, deadline=candidate.proof.deadline)),
+        Planned(step=await_ready(slot, candidate, spec)),
         Planned(step=Warm(slot=slot, key=candidate.key, seconds=WARM_SECONDS)),
         Planned(step=shift(slot, candidate), undo=(Shift(route=CLOSED, serves=None),)),
         *((Planned(step=Bake(slot=slot, seconds=spec.bake)),) if spec.bake else ()),

@@ -4,11 +4,16 @@ from typing import Final
 
 from mlops_deploy.release.plan import live_slot
 from mlops_deploy.release.state import CLOSED, Artefact, Observed, Slot, whole
-from mlops_deploy.release.steps import Drain, Shift, Step, Stop
+from mlops_deploy.release.steps import AwaitReady, Drain, Shift, Step, Stop
 from mlops_deploy.spec.deploy import ReleaseSpec
 
 WARM_SECONDS: Final = 10.0
 """How long a candidate is sent golden requests before it gets traffic."""
+
+
+def await_ready(slot: Slot, candidate: Artefact, spec: ReleaseSpec) -> AwaitReady:
+    """Wait for `candidate` as long as its server may take, and no longer than the release may."""
+    return AwaitReady(slot=slot, key=candidate.key, deadline=min(candidate.proof.deadline, spec.deadline))
 
 
 def shift(slot: Slot, artefact: Artefact) -> Shift:

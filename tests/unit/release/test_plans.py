@@ -68,6 +68,14 @@ def test_the_candidate_goes_to_the_slot_without_traffic(live: Slot, free: Slot) 
     assert planned(state).steps == (begun(free, 2), *proved(free, 2), *switched(free, 2, back), drained)
 
 
+@pytest.mark.parametrize("strategy", ["bluegreen", "recreate"])
+def test_a_release_waits_no_longer_than_it_may(strategy: str) -> None:
+    scenario = Scenario(State(a=1), strategy=strategy, candidate=2, hold=False)
+    spec = replace(SPEC, release=replace(SPEC.release, deadline=DEADLINE / 2))
+    plan = make_plan(spec, "process", strategy, look(world_of(scenario, Random(0))), artefact(2))
+    assert [p.step.deadline for p in plan.steps if isinstance(p.step, AwaitReady)] == [DEADLINE / 2]
+
+
 def test_another_one_that_is_parked_finishes_its_requests_first() -> None:
     steps = planned(State(a=1, b=7)).steps
     assert steps[:2] == (Planned(step=Drain(slot="b", seconds=DRAIN)), begun("b", 2))
