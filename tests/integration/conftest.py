@@ -38,34 +38,25 @@ def make_service(tiny_image, tmp_path):
         yield make
 
 
-@pytest.fixture(scope="module")
-def local_services(tmp_path_factory):
-    """The same as local processes, for the tests of one module; needs HAProxy and a static busybox."""
+@pytest.fixture(scope="session")
+def busybox():
+    """The static shell that a carrier needs, on this machine."""
     if not any(path.exists() for path in ON_THIS_MACHINE):
         pytest.skip("no busybox on this machine (`apt install busybox-static`)")
-    made = []
-
-    def make(**facts):
-        made.append(local_service.LocalService(folder=tmp_path_factory.mktemp("local"), **facts))
-        return made[-1]
-
-    yield make
-    for service in made:
-        service.end()
 
 
 @pytest.fixture
-def make_local(local_services):
-    """One for a test alone; it is ended with the test."""
-    made = []
+def make_local(busybox, tmp_path):
+    """Services of a test's own as local processes; nothing is left of them."""
+    with releasing.services(tmp_path, local_service.LocalService) as make:
+        yield make
 
-    def make(**facts):
-        made.append(local_services(**facts))
-        return made[-1]
 
-    yield make
-    for service in made:
-        service.end()
+@pytest.fixture(scope="module")
+def local_services(busybox, tmp_path_factory):
+    """The same for all tests of a module."""
+    with releasing.services(tmp_path_factory.mktemp("shared"), local_service.LocalService) as make:
+        yield make
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from unittest import mock
 
@@ -14,7 +15,7 @@ from mlops_deploy.cli.place import Place
 from mlops_deploy.cli.status_document import status_document
 from mlops_deploy.resources import IMAGES
 from tests.fakes.local_slots import processes_of
-from tests.integration.releasing import ROOT, Done, Json, Service, run
+from tests.integration.releasing import ROOT, Json, Service, run
 
 TINY_SERVER = ROOT / "tests" / "fakes" / "tiny_v2" / "server.py"
 LEASE_SECONDS = 60
@@ -28,7 +29,7 @@ class LocalService(Service):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.environment |= {name: str(self.folder / name.lower()) for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME")}
+        self.environment |= {"XDG_CACHE_HOME": str(self.folder / "c"), "XDG_STATE_HOME": str(self.folder / "s")}
         self.configure(server=None)
         self._install_tiny_server()
 
@@ -43,14 +44,16 @@ class LocalService(Service):
         return self.home / "router"
 
     @property
+    def sockets(self) -> Path:
+        """The folder of the router's sockets: beside the state, unless that would be too long for a socket."""
+        near = self.home / "run"
+        far = Path("/tmp")  # noqa: S108 - where the router puts it
+        return near if near.exists() else far / f"mlops-deploy-{sha256(os.fsencode(near)).hexdigest()[:16]}"
+
+    @property
     def journal(self) -> Path:
         """The last journal."""
         return max((self.keeper / "journals").glob("[0-9]*.jsonl"))
-
-    def kill_at(self, point: int | str, *arguments: str) -> Done:
-        """A command that is killed right after its change number `point`, or the first of that name; its code is -9."""
-        command = (sys.executable, str(ROOT / "tests" / "fakes" / "dying.py"), str(point), *arguments)
-        return run(*command, cwd=self.folder, env=self.environ(arguments[0]), timeout=120)
 
     def expire_lease(self) -> None:
         """Let the lease be as old as if its holder had not been heard for longer than it lives."""
@@ -81,9 +84,9 @@ class LocalService(Service):
     def end(self) -> None:
         """Remove everything of this service; whatever a failed test left is killed."""
         for process in (*(load.process for load in self.loads), *self.commands):
-            if process.poll() is None:
-                process.kill()
-                process.communicate()
+            process.kill()
+            with process:
+                pass  # closes its streams
         if self.home.exists():
             run(*self.command("down", "--volumes", "--force"), cwd=self.folder, env=self.environ("down"), timeout=120)
         for pid in processes_of(self.folder):

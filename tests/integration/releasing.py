@@ -245,8 +245,8 @@ class Service:
         """Let the lease be as old as if its holder had not been heard for longer than it lives."""
         self.docker("exec", self.container("router"), "python3", "-c", AGE)
 
-    def kill_at(self, point: int, *arguments: str) -> Done:
-        """A command that is killed right after its change number `point`; code -9, another when it had fewer."""
+    def kill_at(self, point: int | str, *arguments: str) -> Done:
+        """A command that is killed right after its change number `point`, or the first of that name; its code is -9."""
         command = (sys.executable, str(ROOT / "tests" / "fakes" / "dying.py"), str(point), *arguments)
         return run(*command, cwd=self.folder, env=self.environ(arguments[0]), timeout=120)
 

@@ -31,7 +31,7 @@ def released(make_local):
 def test_of_two_processes_that_want_the_lease_at_the_same_time_one_gets_it(released):
     racers = [
         subprocess.Popen(
-            [sys.executable, RACER, str(released.keeper), str(released.home / "run"), name, str(ROUNDS)],
+            [sys.executable, RACER, str(released.keeper), str(released.sockets), name, str(ROUNDS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

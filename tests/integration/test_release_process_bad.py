@@ -110,7 +110,7 @@ class TestPlans:
         assert f"is a plan for the service `{untouched.name}`, not `somebody`" in said
 
     def test_cut_anywhere(self, untouched, plan):
-        text, dice = plan.read_text(), random.Random(3)  # noqa: S311 - to be the same each time
+        text, dice = plan.read_text(), random.Random(3)
         for length in (0, 1, len(text) - 2, *(dice.randrange(len(text)) for _ in range(3))):
             plan.write_text(text[:length])
             assert "is not a plan" in refused(untouched, 2, "release", "--plan", plan.name)
@@ -202,7 +202,7 @@ def test_a_journal_with_a_damaged_line_is_not_believed(released):
 def cuts(text):
     """After each line, and somewhere in the middle of some."""
     ends = [at + 1 for at, byte in enumerate(text) if byte == ord("\n")]
-    dice = random.Random(11)  # noqa: S311 - to be the same each time
+    dice = random.Random(11)
     return [*ends[1:], *(dice.randrange(ends[0], len(text)) for _ in range(3))]
 
 
@@ -258,7 +258,7 @@ def held(service, slot):
 
 
 def test_the_routers_socket_is_gone(untouched):
-    run = untouched.home / "run"
+    run = untouched.sockets
     aside = run.with_name("aside")
     run.rename(aside)
     run.mkdir()
