@@ -1,16 +1,14 @@
 """A document and a template become text, and the text is read back: what is not the same document never leaves."""
 
-import functools
 import json
 import re
 from pathlib import Path
 from typing import Final
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from mlops_deploy.errors import DeployError, UnusableInputError
-from mlops_deploy.render.scalar import Scalar, as_yaml
+from mlops_deploy.render.scalar import Scalar
 from mlops_deploy.resources import JOBS
 
 Value = Scalar | list["Value"] | dict[str, "Value"]
@@ -29,10 +27,9 @@ def lay_out(template: str, document: Document, *, source: Path = JOBS) -> str:
     Raises `UnusableInputError` for a value that no process can be given, `DeployError` for a fault of the template.
     """
     _refuse_unspeakable(document, ())
-    try:
-        text = _environment(source).get_template(template).render(document)
-    except TemplateError as wrong:
-        raise DeployError(f"the template `{template}` cannot be filled: {wrong}") from wrong
+    from mlops_deploy.render.template import fill  # noqa: PLC0415 - who only looks at a release pays for no templates
+
+    text = fill(source, template, document)
     if _canonical(read_back(text)) != _canonical(document):
         raise DeployError(f"the template `{template}` does not say what it was given", hint="nothing was written")
     return text
@@ -44,19 +41,6 @@ def read_back(text: str) -> Value:
         return _undollared(yaml.load(text, Loader=_READER))  # noqa: S506 - one of the two safe readers
     except (yaml.YAMLError, ValueError) as wrong:
         raise DeployError(f"a rendered file cannot be read back: {wrong}") from wrong
-
-
-@functools.cache
-def _environment(source: Path) -> Environment:
-    return Environment(  # noqa: S701 - what is written is YAML; `finalize` serialises every value
-        loader=FileSystemLoader(source),
-        undefined=StrictUndefined,
-        finalize=as_yaml,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        auto_reload=False,
-    )
 
 
 def _canonical(value: Value) -> str:

@@ -4,8 +4,6 @@ import json
 import re
 from typing import Final, assert_never
 
-from jinja2 import Undefined
-
 Scalar = bool | int | str
 """No null and no fraction: YAML readers disagree about both."""
 
@@ -20,12 +18,12 @@ _SINGLE: Final = re.compile(r"[ -~]*\"[ -~]*")
 _BEYOND_JSON: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
-def as_yaml(value: Scalar | list[str] | Undefined) -> str:
+def as_yaml(value: Scalar | list[str]) -> str:
     """Write `value` for Compose to read: quoted where needed, each `$` doubled because Compose interpolates."""
     match value:
         case bool():
             return "true" if value else "false"
-        case int() | Undefined():  # a name that the document lacks raises here: the environment is strict
+        case int():
             return str(value)
         case str():
             return value if _is_plain(value) else _quoted(value)

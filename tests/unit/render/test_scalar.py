@@ -2,9 +2,10 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from jinja2 import StrictUndefined, UndefinedError
 
+from mlops_deploy.errors import DeployError
 from mlops_deploy.render.scalar import as_yaml
+from mlops_deploy.render.template import fill
 
 SPEAKABLE = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 
@@ -53,6 +54,7 @@ def test_values_are_quoted_only_where_a_reader_might_take_them_for_something_els
     assert as_yaml(value) == written
 
 
-def test_a_name_that_is_not_there_is_an_error():
-    with pytest.raises(UndefinedError, match="absent"):
-        as_yaml(StrictUndefined(name="absent"))
+def test_a_name_that_is_not_there_is_an_error(tmp_path):
+    (tmp_path / "file.j2").write_text("key: {{ absent }}")
+    with pytest.raises(DeployError, match="absent"):
+        fill(tmp_path, "file.j2", {"present": 1})
