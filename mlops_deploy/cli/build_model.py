@@ -172,13 +172,8 @@ def _next_command(choices: Choices, project: Project, outcome: Outcome) -> str:
     if choices.load or choices.builder == "docker":
         return f"docker run --rm -v models:/model {outcome.tags[0]} sh -c /deploy.sh"
     if project.spec and project.spec.model.name == outcome.carrier.metadata.card.name:
-        return f"mlops-deploy render{_configuration(choices)} -o compose.yml"
+        return f"mlops-deploy release{options.naming(choices.file, choices.environment)}"
     return f"mlops-deploy serve {outcome.name}"
-
-
-def _configuration(choices: Choices) -> str:
-    file = "" if choices.file == Path(options.CONFIG_FILE) else f" -f {quote(str(choices.file))}"
-    return file + (f" -e {quote(choices.environment)}" if choices.environment else "")
 
 
 def _json(outcome: Outcome) -> str:

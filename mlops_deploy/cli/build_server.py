@@ -122,4 +122,4 @@ def _report(built: "BuiltServer", choices: Choices, spec: "DeploySpec | None") -
     click.echo(f"server image: {built.facts.size / 1e6:,.0f} MB on `{built.base}`, {done}", err=True)
     click.echo(str(built.tag))
     if spec is not None:
-        click.echo("next: mlops-deploy render -o compose.yml", err=True)
+        click.echo(f"next: mlops-deploy release{options.naming(choices.file, choices.environment)}", err=True)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -48,6 +49,12 @@ def config_file(command: Command) -> Command:
     path = Path(CONFIG_FILE)
     file = click.option("-f", "--file", type=SomePath(), default=path, show_default=True, help="The configuration.")
     return file(overlay(command))
+
+
+def naming(file: Path, environment: str | None, target: str | None = None) -> str:
+    """The options that name the same service in another command, quoted for a shell; empty for the defaults."""
+    chosen = (("-f", None if str(file) == CONFIG_FILE else str(file)), ("-e", environment), ("--target", target))
+    return "".join(f" {option} {shlex.quote(value)}" for option, value in chosen if value)
 
 
 def output(command: Command) -> Command:

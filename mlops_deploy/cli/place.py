@@ -1,7 +1,6 @@
 """Which service a command is about, as its user said it: `-f`, `-e`, `--target`, and the same for the next command."""
 
 import functools
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +29,7 @@ class Place:
 
     def command(self, words: str) -> str:
         """The command line of another command, such as `status -w`, for the same service."""
-        file = None if str(self.file) == options.CONFIG_FILE else str(self.file)
-        chosen = (("-f", file), ("-e", self.environment), ("--target", self.target))
-        parts = [part for option, value in chosen if value for part in (option, value)]
-        return f"mlops-deploy {words}" + "".join(f" {shlex.quote(part)}" for part in parts)
+        return f"mlops-deploy {words}{options.naming(self.file, self.environment, self.target)}"
 
 
 def placed(command: Callable[..., object]) -> Callable[..., object]:

@@ -508,11 +508,11 @@ class TestNextCommand:
             line = f"{sys.executable} -m mlops_deploy {following.removeprefix('mlops-deploy ')}"
             subprocess.run(["sh", "-c", line], cwd=folder, env=environment(), check=True, capture_output=True)
 
-    def test_a_project_is_rendered(self, run, folder):
+    def test_a_project_is_released(self, run, folder):
         (folder / "mlops.yml").write_text(CONFIG)
         (folder / "mlops.dev.yml").write_text("port: 1234\n")
-        assert run().stderr.splitlines()[-1] == "next: mlops-deploy render -o compose.yml"
-        assert run("-e", "dev").stderr.splitlines()[-1] == "next: mlops-deploy render -e dev -o compose.yml"
+        assert run().stderr.splitlines()[-1] == "next: mlops-deploy release"
+        assert run("-e", "dev").stderr.splitlines()[-1] == "next: mlops-deploy release -e dev"
         (folder / "other").write_bytes(b"1")
         assert run("other").stderr.splitlines()[-1] == "next: mlops-deploy serve other"
 
