@@ -70,6 +70,8 @@ def report_on(outcome: Outcome, world: World) -> Report:
     """The report of a command that ended with `outcome`; what cannot be looked at any more is left out."""
     seen: Observed | None = None
     entries: tuple[Entry, ...] = ()
+    if outcome.result == "unreachable":  # it has been waited for long enough
+        return _reported(outcome, seen, entries)
     with suppress(DeployError):
         seen = drive(observe(), world)
         entries = _entries(drive(_journal(outcome.release), world))
