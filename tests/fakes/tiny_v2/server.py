@@ -2,8 +2,8 @@
 
 The model is `model.json` in `MODEL_PATH`: `{"weights": [...], "bias": b}`; a prediction is weights · row + bias.
 `MODEL_NAME`, `MODEL_ID` and `PORT` mean what they mean to the real server. What can go wrong with a server is asked for
-by variables: `LOAD_SECONDS` makes loading slow, `NEVER_READY` endless; `SAYS_VERSION` is the version that it claims to be;
-`ADDS` is added to every prediction; `CRASH_AFTER` seconds it ends with 70; `EATS_MIB` is the memory that it wants.
+by variables: `LOAD_SECONDS` makes loading slow, `NEVER_READY` endless; `SAYS_VERSION` is the version that it claims to
+be; `ADDS` is added to every prediction; `CRASH_AFTER` seconds it ends with 70; `EATS_MIB` is the memory that it wants.
 """
 
 import json

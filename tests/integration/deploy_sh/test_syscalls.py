@@ -32,7 +32,7 @@ SAMPLE = 72
 def faults() -> list[tuple[str, str, int]]:
     if os.environ.get("MLOPS_DEPLOY_FAULTS") == "all":
         return FAULTS
-    return random.Random(1).sample(FAULTS, SAMPLE)  # noqa: S311 - a sample, not a secret
+    return random.Random(1).sample(FAULTS, SAMPLE)
 
 
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="no strace is here to inject faults with")

@@ -125,7 +125,7 @@ class TestDeterminism:
         if "ISO" in settings["LC_ALL"]:
             settings = settings | {"LOCPATH": latin_1(tmp_path)}
         names = [name.encode() for name in FILES]
-        random.Random(umask).shuffle(names)  # noqa: S311 - any order will do
+        random.Random(umask).shuffle(names)
         script = f"""
 import os, sys
 from pathlib import Path

@@ -195,7 +195,7 @@ class TestDamagedArchive:
             for name in ("index.json", "manifest.json", "oci-layout"):
                 found = tar.getmember(name)
                 free |= set(range(found.offset_data, found.offset_data + found.size))
-        chance = random.Random(3)  # noqa: S311 - a sample, the same every time
+        chance = random.Random(3)
         sample = [chance.randrange(len(data)) for _ in range(250)] + list(range(0, 512, 7))
         for at in sample:
             if at in free:

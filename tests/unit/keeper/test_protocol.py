@@ -64,7 +64,7 @@ def test_what_is_no_request_gets_an_error_and_the_next_one_its_answer(raw, line,
 
 
 def test_no_request_ends_the_keeper(raw, state):
-    chance = random.Random(11)  # noqa: S311 - the same requests every time
+    chance = random.Random(11)
     before = state.route()
     for number in range(600):
         op = chance.choice(list(GOOD))

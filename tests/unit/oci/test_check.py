@@ -346,7 +346,7 @@ class TestDamage:
         return sorted((store / "blobs" / "sha256").iterdir())
 
     def test_any_byte_that_flips_is_found(self, good, crafted):
-        chance = random.Random(7)  # noqa: S311 - a sample, the same every time
+        chance = random.Random(7)
         paths = [path for path in self.blobs(crafted.path) for _ in range(12)]
         for path in paths:
             data = bytearray(path.read_bytes())
