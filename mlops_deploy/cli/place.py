@@ -1,17 +1,20 @@
 """Which service a command is about, as its user said it: `-f`, `-e`, `--target`, and the same for the next command."""
 
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mlops_deploy.cli import options
 from mlops_deploy.cli.project import require_project
 from mlops_deploy.cli.target import find_service, target_option
+from mlops_deploy.errors import DeployError
 
 if TYPE_CHECKING:
     from mlops_deploy.api.service import Service
+    from mlops_deploy.cli.project import Project
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +27,28 @@ class Place:
 
     def service(self) -> "Service":
         """The service there; a usage error where there is no configuration."""
+        return self.project_and_service()[1]
+
+    def project_and_service(self) -> "tuple[Project, Service]":
+        """The service, and the folder that its models are built in."""
         project, spec = require_project(self.file, self.environment)
-        return find_service(project, spec, self.target)
+        return project, find_service(project, spec, self.target)
 
     def command(self, words: str) -> str:
         """The command line of another command, such as `status -w`, for the same service."""
         return f"mlops-deploy {words}{options.naming(self.file, self.environment, self.target)}"
+
+    def located(self, text: str) -> str:
+        """`text` with the options of this service in every command of ours that it names and that takes them."""
+        naming = options.naming(self.file, self.environment, self.target)
+        return _COMMAND.sub(lambda found: f"`{found[1]}{naming}`", text)
+
+
+_COMMAND: Final = re.compile(
+    r"`(mlops-deploy (?:release|plan|rollback|advance|resume|abort|tend|freeze|unfreeze|router apply|down|status"
+    r"|history|logs)\b[^`]*)`"
+)
+"""A command line in back-ticks, as messages name the next step."""
 
 
 def placed(command: Callable[..., object]) -> Callable[..., object]:
@@ -39,6 +58,11 @@ def placed(command: Callable[..., object]) -> Callable[..., object]:
     @target_option
     @functools.wraps(command)
     def with_place(file: Path, environment: str | None, target: str | None, **rest: object) -> object:
-        return command(place=Place(file=file, environment=environment, target=target), **rest)
+        place = Place(file=file, environment=environment, target=target)
+        try:
+            return command(place=place, **rest)
+        except DeployError as error:
+            error.hint = error.hint and place.located(error.hint)
+            raise
 
     return with_place

@@ -9,8 +9,8 @@ import click
 
 from mlops_deploy.cli import options
 from mlops_deploy.cli.console import story
-from mlops_deploy.cli.project import Project, require_project, shelf
-from mlops_deploy.cli.target import find_service, target_option
+from mlops_deploy.cli.place import Place, placed
+from mlops_deploy.cli.project import Project, shelf
 
 if TYPE_CHECKING:
     from mlops_deploy.api.planning import Wish
@@ -49,9 +49,7 @@ def candidate_options(command: Command) -> Command:
 class Choices:
     """The options of one call."""
 
-    file: Path
-    environment: str | None
-    target: str | None
+    place: Place
     strategy: str | None
     model: str | None
     server: str | None
@@ -61,8 +59,7 @@ class Choices:
 
 
 @click.command()
-@options.config_file
-@target_option
+@placed
 @candidate_options
 @options.output
 @click.option("-o", "out", type=options.SomePath(), metavar="FILE", help="Write the plan for `release --plan FILE`.")
@@ -81,8 +78,7 @@ def plan(**chosen: object) -> int:
 def _plan(choices: Choices, telling: "Story") -> "tuple[Plan, Project]":
     from mlops_deploy.api.planning import Wish
 
-    project, spec = require_project(choices.file, choices.environment)
-    service = find_service(project, spec, choices.target)
+    project, service = choices.place.project_and_service()
     wish = Wish(strategy=choices.strategy, model=choices.model, server=choices.server)
     return preview(service, project, wish, telling), project
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final, Literal
 import click
 
 from mlops_deploy.cli import options
+from mlops_deploy.cli.place import Place, placed
 from mlops_deploy.cli.plan import candidate_options, preview, show_plan
-from mlops_deploy.cli.progress import release_story
-from mlops_deploy.cli.project import require_project, shelf
-from mlops_deploy.cli.target import find_service, target_option
+from mlops_deploy.cli.project import shelf
+from mlops_deploy.cli.result import carry_out
 from mlops_deploy.errors import UnusableInputError
 
 if TYPE_CHECKING:
@@ -24,9 +24,7 @@ _MOST: Final = 64 << 20
 class Choices:
     """The options of one call."""
 
-    file: Path
-    environment: str | None
-    target: str | None
+    place: Place
     strategy: str | None
     model: str | None
     server: str | None
@@ -37,8 +35,7 @@ class Choices:
 
 
 @click.command()
-@options.config_file
-@target_option
+@placed
 @candidate_options
 @click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @click.option(
@@ -58,12 +55,7 @@ def release(**chosen: object) -> None:
     """
     choices = Choices(**chosen)  # type: ignore[arg-type]  # click has checked the types
     _refuse_contradiction(choices)
-    from mlops_deploy.cli.result import show
-
-    with release_story() as story:
-        report = _release(choices, story)
-    if report is not None:
-        show(report, choices.output, story)
+    carry_out(choices.place, choices.output, lambda story: _release(choices, story))
 
 
 def _refuse_contradiction(choices: Choices) -> None:
@@ -77,8 +69,7 @@ def _release(choices: Choices, story: "ReleaseStory") -> "Report | None":
     from mlops_deploy.api import release as api
     from mlops_deploy.api.planning import Wish, load_plan
 
-    project, spec = require_project(choices.file, choices.environment)
-    service = find_service(project, spec, choices.target)
+    project, service = choices.place.project_and_service()
     if choices.plan is not None:
         planned = load_plan(service, _text(choices.plan), str(choices.plan))
         if choices.dry_run:

@@ -1,11 +1,13 @@
 """The end of a command that changes a service: one line or one JSON object on stdout, the reckoning on stderr."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from mlops_deploy.cli.place import Place
+from mlops_deploy.cli.progress import ReleaseStory, release_story
 from mlops_deploy.errors import DeployError
 
 if TYPE_CHECKING:
@@ -28,7 +30,15 @@ class UnfinishedError(DeployError):
         self.exit_code = report.code
 
 
-def show(report: "Report", output: str, story: "Story") -> None:
+def carry_out(place: Place, output: str, act: "Callable[[ReleaseStory], Report | None]") -> None:
+    """Let `act` change the service of `place`, tell its story, and print how it ended; None is no end to print."""
+    with release_story() as story:
+        report = act(story)
+    if report is not None:
+        show(report, output, story, place)
+
+
+def show(report: "Report", output: str, story: "Story", place: Place) -> None:
     """Print how the command ended; raise `UnfinishedError` when that is not what was asked for."""
     for line in reckoning(report):
         story.say(line)
@@ -38,7 +48,7 @@ def show(report: "Report", output: str, story: "Story") -> None:
         click.echo(" ".join((report.live or "-", *([report.release] if report.release else []))))
     if report.code:
         raise UnfinishedError(report)
-    story.say(f"next: {report.hint or _NEXT.get(report.result, _NEXT['nothing'])}")
+    story.say(f"next: {place.located(report.hint or _NEXT.get(report.result, _NEXT['nothing']))}")
 
 
 def reckoning(report: "Report") -> Iterator[str]:

@@ -1,29 +1,20 @@
 """`mlops-deploy rollback`: what was live before takes the traffic back."""
 
-from pathlib import Path
-
 import click
 
 from mlops_deploy.cli import options
-from mlops_deploy.cli.progress import release_story
-from mlops_deploy.cli.project import require_project
-from mlops_deploy.cli.target import find_service, target_option
+from mlops_deploy.cli.place import Place, placed
+from mlops_deploy.cli.result import carry_out
 
 
 @click.command()
-@options.config_file
-@target_option
+@placed
 @options.output
-def rollback(file: Path, environment: str | None, target: str | None, output: str) -> None:
+def rollback(place: Place, output: str) -> None:
     """Give the traffic back to what was live before; hot when that still runs in its slot.
 
     Needs no version. A second rollback goes forward again.
     """
     from mlops_deploy.api import decisions
-    from mlops_deploy.cli.result import show
 
-    with release_story() as story:
-        project, spec = require_project(file, environment)
-        service = find_service(project, spec, target)
-        report = decisions.rollback(service, story, story.witness)
-    show(report, output, story)
+    carry_out(place, output, lambda story: decisions.rollback(place.service(), story, story.witness))

@@ -22,5 +22,5 @@ def tend(place: Place) -> int:
     click.echo(f"release `{report.release}`: {report.result}: {report.reason}", err=True)
     for line in report.lines:
         click.echo(line, err=True)
-    click.echo(f"next: {report.hint or place.command('status')}", err=True)
+    click.echo(f"next: {place.located(report.hint) if report.hint else place.command('status')}", err=True)
     return report.code
