@@ -18,9 +18,9 @@ HEAD = """# Benchmarks
 
 Each figure stands beside a peer, or beside the least that the work can cost, measured in the same run on the same
 machine: the ratio is what counts, and what `make bench` prints on yours. Goals that are not met say so.
-`python -m benchmarks NAME` repeats the rows of one of them: those of releases are `python -m benchmarks release`, which
-needs a Docker Engine and stands beside the goals themselves. The load generator is `benchmarks/load.py`: it counts every
-request that got no prediction as failed, and tries none again.
+`python -m benchmarks NAME` repeats the rows of one of them: those of releases are `python -m benchmarks release`,
+which needs a Docker Engine and stands beside the goals themselves. The load generator is `benchmarks/load.py`: it
+counts every request that got no prediction as failed, and tries none again.
 """
 
 
@@ -48,7 +48,8 @@ def page(rows: list[Row]) -> str:
 
 
 def main() -> None:
-    known = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in {"__init__", "__main__", "load", "table"})
+    others = {"__init__", "__main__", "load", "table"}
+    known = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in others)
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which; all by default: {', '.join(known)}")
     parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
