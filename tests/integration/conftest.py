@@ -1,12 +1,18 @@
 """Images that several integration tests use: made once per session, kept by the engine for the next."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from mlops_deploy.adapters.process import LocalRunner
+from mlops_deploy.api.server_env import Packages, find_or_make, server_cache
 from mlops_deploy.api.shells import ON_THIS_MACHINE
+from mlops_deploy.cli.console import PlainStory
+from mlops_deploy.errors import UnreachableError
+from mlops_deploy.resources import IMAGES
 from tests.integration import local_service, releasing
 from tests.integration.releasing import BASES
 
@@ -43,6 +49,19 @@ def busybox():
     """The static shell that a carrier needs, on this machine."""
     if not any(path.exists() for path in ON_THIS_MACHINE):
         pytest.skip("no busybox on this machine (`apt install busybox-static`)")
+
+
+@pytest.fixture(scope="session")
+def programs(busybox):
+    """The programs of the real server's environment: the user's own, made where a package index answers."""
+    recipe = IMAGES / "server"
+    packages = Packages(requirements=recipe / "requirements.txt", constraints=recipe / "constraints.txt")
+    try:
+        return find_or_make(packages, server_cache(os.environ), os.environ, LocalRunner(), PlainStory())
+    except UnreachableError as absent:
+        if "index" in os.environ.get("MLOPS_DEPLOY_REQUIRE", "").split(","):
+            raise
+        pytest.skip(f"{absent.message}: nothing was served")
 
 
 @pytest.fixture

@@ -18,13 +18,6 @@ from pathlib import Path
 
 import pytest
 
-from mlops_deploy.adapters.process import LocalRunner
-from mlops_deploy.api.server_env import Packages, find_or_make, server_cache
-from mlops_deploy.api.shells import ON_THIS_MACHINE
-from mlops_deploy.cli.console import PlainStory
-from mlops_deploy.errors import UnreachableError
-from mlops_deploy.resources import IMAGES
-
 COMMAND = (sys.executable, "-m", "mlops_deploy", "serve")
 TRAIN = """
 import joblib, sys
@@ -41,20 +34,6 @@ def predict(model, inputs):
 """
 SLOW_HOOK = "import time; time.sleep(600)\n" + HOOK
 PATIENCE = 120
-
-
-@pytest.fixture(scope="session")
-def programs():
-    if not any(path.exists() for path in ON_THIS_MACHINE):
-        pytest.skip("no busybox on this machine (`apt install busybox-static`)")
-    recipe = IMAGES / "server"
-    packages = Packages(requirements=recipe / "requirements.txt", constraints=recipe / "constraints.txt")
-    try:
-        return find_or_make(packages, server_cache(os.environ), os.environ, LocalRunner(), PlainStory())
-    except UnreachableError as absent:
-        if "index" in os.environ.get("MLOPS_DEPLOY_REQUIRE", "").split(","):
-            raise
-        pytest.skip(f"{absent.message}: nothing was served")
 
 
 @pytest.fixture(scope="session")
