@@ -4,9 +4,11 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from unittest import mock
 
 from mlops_deploy.api import status as api
@@ -19,6 +21,8 @@ from tests.integration.releasing import ROOT, Json, Service, run
 
 TINY_SERVER = ROOT / "tests" / "fakes" / "tiny_v2" / "server.py"
 LEASE_SECONDS = 60
+LOOKING = Lock()
+"""The environment is one for all threads of the tests."""
 
 
 @dataclass
@@ -76,7 +80,7 @@ class LocalService(Service):
 
     def status(self) -> Json:
         """What `status` says, without a process of its own: these tests look very often."""
-        with mock.patch.dict(os.environ, self.environment):
+        with LOOKING, mock.patch.dict(os.environ, self.environment):
             place = Place(file=self.folder / "mlops.yml", environment=None, target=None)
             service = place.service()
             return status_document(service, place, api.status(service))
@@ -90,7 +94,8 @@ class LocalService(Service):
         if self.home.exists():
             run(*self.command("down", "--volumes", "--force"), cwd=self.folder, env=self.environ("down"), timeout=120)
         for pid in processes_of(self.folder):
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def _install_tiny_server(self) -> None:
         recipe = IMAGES / "server"
