@@ -261,6 +261,8 @@ else
   stop_server
   left=('building a server image' 'running both images with Compose')
   if command -v haproxy >/dev/null; then
+    [ ! -e "$XDG_STATE_HOME/mlops-deploy/$PROJECT" ] ||
+      die "\`$PROJECT\` is there already, left by a demo that was killed: \`cd .demo/digits && XDG_STATE_HOME=$XDG_STATE_HOME mlops-deploy down -e demo --target process --volumes --force\`"
     release_under_load process
   else
     left+=('two versions that change places, because `haproxy` is not here either')
