@@ -1,9 +1,14 @@
 """The course of a release as the driver's witness hears it: which step stands where, what is waited for, the slots."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import click
+
+from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.oci.names import printable
 from mlops_deploy.release.effects import (
     Answer,
     AppendLine,
@@ -68,7 +73,6 @@ class Course:
     rows: list[Row] = field(default_factory=list)
     route: Route = field(default_factory=lambda: Route(closed=True))
     views: dict[Slot, SlotView] = field(default_factory=dict)
-    waiting: str = ""
     turned: str = ""
     """Why the release turned back."""
 
@@ -88,8 +92,7 @@ class Course:
             case _, SlotView(slot=slot):
                 self.views[slot] = answer
             case Tell(text=text), _:
-                self.waiting = text
-                self._change_running(lambda row: replace(row, note=text))
+                self._change_running(lambda row: replace(row, note=legible(text)))
             case _:
                 pass
         return None
@@ -106,28 +109,28 @@ class Course:
     def version(self, key: str | None) -> str:
         """The model behind the key of an artefact, as people name it."""
         artefact = self._artefact(key)
-        return artefact.version if artefact else "-"
+        return artefact.version if artefact else "unknown" if key else "-"
 
     @property
-    def before(self) -> str:
-        """What was live when the release began."""
-        if self.plan is None:
-            return "-"
-        base = self.plan.base
-        return self.version({"a": base.a.key, "b": base.b.key, None: None}[base.route.live])
+    def before(self) -> str | None:
+        """What was live when the release began, None when nothing was."""
+        live = self.plan.base.route.live if self.plan else None
+        key = self._planned_key(live) if live else None
+        return self.version(key) if key else None
 
     @property
     def _begun(self) -> bool:
         return bool(self.rows) and any(row.state != "waiting" for row in self.rows)
 
     def _catch_up(self, lines: tuple[str, ...]) -> None:
-        for number, line in enumerate(lines):
-            self._follow(from_line(line, number))
+        with suppress(UnusableInputError, IndexError):  # whether a journal can be gone on with is not decided here
+            for number, line in enumerate(lines):
+                self._follow(from_line(line, number))
 
     def _follow(self, entry: Entry) -> None:
         match entry:
             case Opened(plan=plan, release=release):
-                self.release, self.plan = release, plan
+                self.release, self.plan, self.turned = release, plan, ""
                 self.rows = [_row(planned.step) for planned in plan.steps]
                 self.route = plan.base.route
             case Began(at=at, undo=False, index=index):
@@ -137,22 +140,22 @@ class Course:
                 self.rows = [row for row in self.rows if not row.back or row.state == "done"]
                 self.rows.append(replace(self._undo(index, part), state="running", began=at, back=True))
             case Done(undo=False, index=index, evidence=note, seconds=seconds):
-                self._set(index, state="done", note=note, seconds=seconds)
+                self._set(index, state="done", note=legible(note), seconds=seconds)
             case Done(evidence=note, seconds=seconds):
-                self._change_running(lambda row: replace(row, state="done", note=note, seconds=seconds))
+                self._change_running(lambda row: replace(row, state="done", note=legible(note), seconds=seconds))
             case Turned(at=at, reason=reason):
-                self.turned = reason
-                self._fail(at, reason)
+                self.turned = legible(reason)
+                self._fail(at)
             case Advanced(index=index):
                 self._set(index, state="done", note="decided")
             case HeldBack(at=at, index=index):
                 self._set(index, state="running", began=at)
             case Interrupted() | Taken() | Ended():
-                self.waiting = ""
+                pass
 
-    def _fail(self, at: float, reason: str) -> None:
+    def _fail(self, at: float) -> None:
         self._change_running(
-            lambda row: replace(row, state="failed", note=reason, seconds=max(0.0, at - (row.began or at)))
+            lambda row: replace(row, state="failed", note="", seconds=max(0.0, at - (row.began or at)))
         )
 
     def _set(
@@ -198,6 +201,11 @@ class Course:
         if self.route.weight(slot):
             return "live"
         return "candidate" if self.plan and key == self.plan.candidate else "parked"
+
+
+def legible(text: str) -> str:
+    """Text of servers and of other people as one line that no terminal obeys."""
+    return printable(click.unstyle(text))
 
 
 def _row(step: Step) -> Row:

@@ -40,15 +40,17 @@ class Place:
 
     def located(self, text: str) -> str:
         """`text` with the options of this service in every command of ours that it names and that takes them."""
-        naming = options.naming(self.file, self.environment, self.target)
-        return _COMMAND.sub(lambda found: f"`{found[1]}{naming}`", text)
+        return _COMMAND.sub(lambda found: f"`{found[0][1:-1]}{self._naming(found['target'] is not None)}`", text)
+
+    def _naming(self, target: bool) -> str:  # noqa: FBT001 - private
+        return options.naming(self.file, self.environment, self.target if target else None)
 
 
 _COMMAND: Final = re.compile(
-    r"`(mlops-deploy (?:release|plan|rollback|advance|resume|abort|tend|freeze|unfreeze|router apply|down|status"
-    r"|history|logs)\b[^`]*)`"
+    r"`mlops-deploy (?:(?P<target>release|plan|rollback|advance|resume|abort|tend|freeze|unfreeze|router apply|down"
+    r"|status|history|logs)|build-model|build-server|check)(?![\w-])[^`]*`"
 )
-"""A command line in back-ticks, as messages name the next step."""
+"""A command line in back-ticks, as messages name the next step; `target` for those that take `--target`."""
 
 
 def placed(command: Callable[..., object]) -> Callable[..., object]:

@@ -28,9 +28,10 @@ def plan_lines(plan: Plan) -> Iterator[str]:
 
 def way_back(plan: Plan, now: Artefact | None) -> str:
     """What `rollback` will mean once the plan is carried out."""
-    if now is None:
-        return "none: this is the first release"
     slot = plan.base.route.live
+    if now is None:
+        unknown = slot is not None and _held(plan.base, slot).key is not None
+        return f"none: nothing is known of what slot {slot} holds" if unknown else "none: nothing is live now"
     if any(isinstance(planned.step, Stop) and planned.step.slot == slot for planned in plan.steps):
         return f"cold: {now.version} has to be started again"
     return f"hot, one router write: {now.version} stays parked in slot {slot}"

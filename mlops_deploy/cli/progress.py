@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 
 from mlops_deploy.cli.console import PlainStory, is_live
-from mlops_deploy.cli.course import Course, Row
+from mlops_deploy.cli.course import Course, Row, legible
 from mlops_deploy.ports import Story
 from mlops_deploy.release.effects import Answer, Effect, Pause
 from mlops_deploy.release.journal import Done, Entry, HeldBack, Interrupted, Opened, Taken, Turned
@@ -46,7 +46,7 @@ class PlainRelease(PlainStory):
         if entry is not None:
             self._heard = time.monotonic()
             for line in told(self._course, entry):
-                self.say(line)
+                self.say(legible(line))
         elif isinstance(effect, Pause) and time.monotonic() - self._heard >= self.EVERY:
             self._heard = time.monotonic()
             if row := self._course.running:
@@ -64,11 +64,10 @@ def told(course: Course, entry: Entry) -> Iterator[str]:
             row = [row for row in course.rows if row.state == "done"][-1] if undo else course.rows[index]
             yield f"{'back' if undo else 'done'}: {row.text} ({seconds:.1f} s){_after(evidence)}"
         case Turned(index=index, reason=reason):
-            failed = course.rows[index].text if index < len(course.rows) else "the release"
-            yield f"failed: {failed}: {reason}"
-            yield "turning back"
+            where = f", at `{course.rows[index].text}`" if index < len(course.rows) else ""
+            yield f"turning back{where}: {reason}"
         case HeldBack():
-            yield "held: waits for a decision"
+            yield "held: it waits for a decision"
         case Interrupted(reason=reason):
             yield reason
         case _:
@@ -80,7 +79,8 @@ def headline(course: Course) -> str:
     plan = course.plan
     if plan is None:
         return f"release {course.release}"
-    change = f"{course.before} -> {course.version(plan.candidate)}"
+    after = course.version(plan.candidate)
+    change = f"{course.before} -> {after}" if course.before else f"{after} (nothing was live)"
     where = f"{plan.strategy} on {plan.target}"
     return f"release {course.release}: {plan.project}: {change}, {where}, slot {plan.slot}"
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from mlops_deploy.cli.course import legible
 from mlops_deploy.cli.place import Place
 from mlops_deploy.cli.progress import ReleaseStory, release_story
 from mlops_deploy.errors import DeployError
@@ -26,7 +27,7 @@ class UnfinishedError(DeployError):
     """A release that did not end as it was asked for; the code is that of its outcome."""
 
     def __init__(self, report: "Report") -> None:
-        super().__init__(_failure(report), hint=report.hint, detail=report.lines)
+        super().__init__(legible(_failure(report)), hint=report.hint, detail=[legible(line) for line in report.lines])
         self.exit_code = report.code
 
 
@@ -57,12 +58,12 @@ def reckoning(report: "Report") -> Iterator[str]:
         yield f"nothing to do: {report.live or 'nothing'} is live"
         return
     if report.code == 0:
-        yield f"{report.result}{f': {report.live} is live in slot {report.slot}' if report.live else ''}"
+        yield f"{report.result}: {f'{report.live} is live in slot {report.slot}' if report.live else 'nothing is live'}"
     if report.traffic is not None:
         yield f"meanwhile the router counted {_traffic(report.traffic)}"
     elif report.uncounted is not None:
-        yield f"meanwhile requests were not counted: {report.uncounted}"
-    if report.switch is not None:
+        yield f"requests could not be counted: {report.uncounted}"
+    if report.result == "released" and report.switch is not None:
         yield f"the switch took {report.switch * 1000:.1f} ms, all of it {report.seconds or 0.0:.1f} s"
 
 
@@ -95,7 +96,7 @@ def _counts(counters: "Counters") -> dict[str, int]:
 def _traffic(traffic: "Traffic") -> str:
     entry = traffic.entry
     lanes = ", ".join(f"slot {name} {lane.requests:,}" for name, lane in (("a", traffic.a), ("b", traffic.b)))
-    return f"{entry.requests:,} requests, {entry.failed:,} failed ({lanes})"
+    return f"{entry.requests:,} request{'' if entry.requests == 1 else 's'}, {entry.failed:,} failed ({lanes})"
 
 
 def _failure(report: "Report") -> str:

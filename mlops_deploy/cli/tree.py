@@ -72,6 +72,9 @@ def drawn(course: Course, now: float) -> "RenderableType":
     from rich.text import Text
 
     steps, slots = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
+    for _ in range(3):
+        steps.add_column(no_wrap=True)
+    steps.add_column()  # evidence alone gives way on a narrow terminal
     for row in course.rows:
         steps.add_row(*_step(row, now))
     for line in course.slots():

@@ -242,7 +242,7 @@ def _bake(session: Session, step: Bake, spent: float) -> Run[str]:
             raise StepFailedError(f"slot {step.slot} failed under traffic: {why}")
         now = (yield from clock()).elapsed
         if now >= until and not strikes:
-            return f"{lane.counters.requests} requests since the router started, none that called for a way back"
+            return f"slot {step.slot} runs, and the router calls it up"
         yield from session.rest(min(_CALM, max(until - now, _POLL)))
 
 
@@ -281,7 +281,8 @@ def _drain(session: Session, step: Drain) -> Run[str]:
         if quiet > 1:
             return "no request in flight"
         if (yield from clock()).elapsed >= until:
-            return f"{sessions} requests were still in flight after {step.seconds:g} s"
+            requests = "1 request was" if sessions == 1 else f"{sessions} requests were"
+            return f"{requests} still in flight after {step.seconds:g} s"
         yield from session.rest(_QUICK if not sessions else _POLL)
 
 

@@ -65,7 +65,7 @@ def backward(session: Session, standing: Standing) -> Run[Outcome]:
         release=session.release,
         reason=reason,
         lines=turned.lines if turned else (),
-        hint="`mlops-deploy logs` shows more of what the candidate wrote",
+        hint="`mlops-deploy status` shows what is live, `mlops-deploy history` keeps the reason",
         standing=(yield from ended(session, code, reason)),
     )
 

@@ -50,7 +50,7 @@ SPEC: Final = DeploySpec(
 @cache
 def artefact(version: int) -> Artefact:
     """Version `version` of the toy model."""
-    content = ContentId(f"{version:064x}")
+    content = ContentId(f"{version:x}" * 64)
     golden = GoldenRequest(request={"inputs": [version]}, expect=({"data": [version]},))
     proof = Proof(
         endpoint="/ready",
@@ -65,7 +65,7 @@ def artefact(version: int) -> Artefact:
         model="toy",
         content_id=content,
         carrier=f"toy:{version}",
-        carrier_digest=Digest(f"{version:064x}"),
+        carrier_digest=Digest(f"{version:x}" * 64),
         server="server:1",
         server_id="sha256:1",
         job={"version": version},
