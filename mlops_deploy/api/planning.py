@@ -85,8 +85,8 @@ def load_plan(service: Service, text: str, name: str) -> Plan:
     ):
         if planned != ours:
             raise UnusableInputError(
-                f"`{name}` is a plan for the {what} {_named(planned)}, not {_named(ours)}",
-                hint="`mlops-deploy plan -o FILE` writes one for this",
+                f"`{name}` is a plan {_for(what, planned)}, not {_for(what, ours)}",
+                hint="`mlops-deploy plan -o FILE` writes one for this service",
             )
     return plan
 
@@ -99,5 +99,5 @@ def write_plan(plan: Plan, path: Path) -> None:
         raise DeployError(f"the plan `{path}` cannot be written: {(error.strerror or str(error)).lower()}") from error
 
 
-def _named(text: str | None) -> str:
-    return "that has no name" if text is None else f"`{text}`"
+def _for(what: str, name: str | None) -> str:
+    return f"without an {what}" if name is None else f"for the {what} `{name}`"

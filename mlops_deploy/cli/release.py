@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mlops_deploy.cli.progress import ReleaseStory
 
 _MOST: Final = 64 << 20
+_ANOTHER: Final = "`mlops-deploy plan -o FILE` writes one"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,7 @@ def _text(path: Path) -> str:
             text = file.read(_MOST + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = (getattr(error, "strerror", None) or "it is not text").lower()
-        raise UnusableInputError(f"the plan `{path}` cannot be read: {reason}") from error
+        raise UnusableInputError(f"the plan `{path}` cannot be read: {reason}", hint=_ANOTHER) from error
     if len(text) > _MOST:
-        raise UnusableInputError(f"`{path}` is too large to be a plan")
+        raise UnusableInputError(f"`{path}` is too large to be a plan", hint=_ANOTHER)
     return text

@@ -1,0 +1,153 @@
+"""`release`, `plan` and their relatives as commands: options that contradict, plan files, and what is printed where."""
+
+import json
+
+import pytest
+
+from mlops_deploy.cli import main, place, progress
+from mlops_deploy.cli import plan as plan_module
+from mlops_deploy.cli import release as release_module
+from mlops_deploy.release.plan import load, save
+from tests.simulation.service import story_of, unnamed
+
+MODULES = {"plan": plan_module, "release": release_module}
+
+
+class Command:
+    """The command line in a folder, on a simulated service."""
+
+    def __init__(self, sim, folder, patch, capsys):
+        self.sim, self.folder, self.patch, self.capsys = sim, folder, patch, capsys
+        (folder / "m").write_text("model")
+        (folder / "mlops.yml").write_text("service: toy\nmodel: {path: m}\n")
+        patch.chdir(folder)
+        patch.setattr(place, "find_service", lambda *_: self.sim.service)
+        patch.setattr(progress, "time", sim.ports)
+        for name in MODULES:
+            patch.setattr(f"mlops_deploy.cli.{name}.shelf", lambda project: self.sim.shelf)
+
+    def __call__(self, *arguments):
+        """The exit code, stdout and stderr."""
+        self.patch.setattr(main.sys, "argv", ["mlops-deploy", *map(str, arguments)])
+        self.patch.setattr(main, "prepare_streams", lambda: None)
+        self.patch.setattr(main, "_hear_signals", lambda: None)
+        code = main.run()
+        out, err = self.capsys.readouterr()
+        return code, unnamed(out), unnamed(err)
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    return lambda name: Command(story_of(name), tmp_path, monkeypatch, capsys)
+
+
+ID = "r-20231114-223000-1234"
+
+
+def test_a_release_from_its_command_line_to_its_last_line(command, golden):
+    code, out, err = command("next")("release")
+    assert (code, out) == (0, f"toy@222222222222 {ID}\n")
+    golden("release.txt", err)
+
+
+def test_a_failure_is_an_error_with_a_hint_for_this_service(command, golden):
+    run = command("first-never-ready")
+    (run.folder / "mlops.prod.yml").write_text("port: 9001\n")
+    code, out, err = run("release", "-e", "prod")
+    assert (code, out) == (4, "")
+    golden("release-never-ready.txt", err)
+
+
+@pytest.mark.parametrize(("name", "code"), [("next", 0), ("never-ready", 4), ("died-under-traffic", 5), ("stuck", 6)])
+def test_the_result_as_json_is_all_of_stdout(name, code, command):
+    done, out, _ = command(name)("release", "--output", "json")
+    assert (done, json.loads(out)["code"]) == (code, code)
+
+
+def test_until_ready_waits_and_advance_goes_on(command):
+    run = command("next")
+    assert run("release", "--until", "ready")[:2] == (0, f"toy@111111111111 {ID}\n")
+    code, out, err = run("resume")
+    assert (code, out) == (2, "")
+    assert "waits for a decision" in err
+    assert run("advance")[:2] == (0, f"toy@222222222222 {ID}\n")
+    assert run("rollback")[:2] == (0, f"toy@111111111111 {ID}\n")
+
+
+def test_abort_turns_back(command):
+    run = command("held")
+    run("release", "--until", "ready")
+    code, out, err = run("abort", "-m", "not today")
+    assert (code, out) == (0, f"toy@111111111111 {ID}\n")
+    assert "turning back, at `wait for a decision: the candidate is ready`: not today\n" in err
+
+
+def test_an_open_release_refuses_the_next_one(command):
+    run = command("held")
+    run("release", "--until", "ready")
+    code, out, err = run("release")
+    assert (code, out) == (3, "")
+    assert "`mlops-deploy advance`" in err
+
+
+@pytest.mark.parametrize(
+    "option", [("--strategy", "recreate"), ("--model", "toy:1"), ("--server", "s:1"), ("--until", "ready")]
+)
+def test_a_plan_and_what_contradicts_it(option, command):
+    code, out, err = command("next")("release", "--plan", "absent.json", *option)
+    assert (code, out) == (2, "")
+    assert f"a plan says all of it: `{option[0]}` cannot be given together with `--plan`" in err
+
+
+def test_a_plan_is_written_shown_and_carried_out(command):
+    run = command("next")
+    code, out, _ = run("plan", "-o", "p.json", "--detailed-exitcode")
+    assert code == 10
+    assert out.startswith("toy on process: bluegreen, slot b\n")
+    text = (run.folder / "p.json").read_text()
+    assert run("plan", "--output", "json")[1] == text == save(load(text, "p"))
+    before = run.sim.world.generation
+    assert run("release", "--plan", "p.json", "--dry-run")[:2] == (0, out)
+    assert run("release", "--dry-run")[:2] == (0, out)
+    assert run.sim.world.generation == before
+    assert run("release", "--plan", "p.json")[:2] == (0, f"toy@222222222222 {ID}\n")
+    code, _, err = run("release", "--plan", "p.json")
+    assert code == 3
+    assert "mlops-deploy plan" in err
+    assert run("plan", "--detailed-exitcode")[:2] == (0, "toy on process: nothing to do, toy@222222222222 is live\n")
+
+
+def test_a_plan_does_not_overwrite_what_is_needed(command):
+    run = command("next")
+    code, _, err = run("plan", "-o", "mlops.yml")
+    assert code == 2
+    assert "would overwrite `" in err
+    assert "service: toy" in (run.folder / "mlops.yml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "the plan `p.json` cannot be read: no such file or directory"),
+        (b"\xff\xfe", "the plan `p.json` cannot be read: it is not text"),
+        (b"{", "`p.json` is not a plan: "),
+        (b"[]", "`p.json` is not a plan of mlops-deploy"),
+        (b" " * 101, "`p.json` is too large to be a plan"),
+    ],
+)
+def test_a_file_that_is_no_plan(content, said, command, monkeypatch):
+    monkeypatch.setattr(release_module, "_MOST", 100)
+    run = command("next")
+    if content is not None:
+        (run.folder / "p.json").write_bytes(content)
+    code, out, err = run("release", "--plan", "p.json")
+    assert (code, out) == (2, "")
+    assert f"error: {said}" in err
+    assert "hint: " in err
+    assert run.sim.world.journals == {}
+
+
+def test_a_folder_is_no_plan(command):
+    code, _, err = command("next")("release", "--plan", ".")
+    assert code == 2
+    assert "the plan `.` cannot be read: is a directory" in err
