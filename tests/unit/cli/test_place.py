@@ -38,7 +38,7 @@ PROD = place(environment="prod", target="docker")
             "`mlops-deploy advance`, `mlops-deploy abort`",
             "`mlops-deploy advance -e prod --target docker`, `mlops-deploy abort -e prod --target docker`",
         ),
-        (place(target="process"), "`mlops-deploy router apply --replace`", "`mlops-deploy router apply --replace --target process`"),
+        (place("x"), "`mlops-deploy router apply --replace`", "`mlops-deploy router apply --replace -f x`"),
         (PROD, "build one with `mlops-deploy build-model`", "build one with `mlops-deploy build-model -e prod`"),
         (PROD, "`mlops-deploy plan -o FILE` now", "`mlops-deploy plan -o FILE -e prod --target docker` now"),
         (PROD, "`mlops-deploy releases` is none, `mlops-deploy docs` takes none", None),
