@@ -9,7 +9,18 @@ from mlops_deploy.api import release as api
 from mlops_deploy.cli import progress
 from mlops_deploy.cli.course import Course, legible
 from mlops_deploy.cli.progress import PlainRelease
-from mlops_deploy.release.effects import Accepted, AppendLine, Lines, ReadJournal, Tell, Written
+from mlops_deploy.release.effects import (
+    Accepted,
+    AppendLine,
+    CommitRoute,
+    Committed,
+    Lines,
+    ObserveRouter,
+    ReadJournal,
+    Refused,
+    Tell,
+    Written,
+)
 from mlops_deploy.release.journal import Began, Done, Turned, to_line
 from mlops_deploy.release.observe import CURRENT
 from mlops_deploy.release.state import whole
@@ -171,8 +182,20 @@ def test_slots_are_named_by_what_they_are_for():
     assert [(s.slot, s.role, s.version, s.share) for s in sim.course.slots()] == [
         ("a", "live", "toy@111111111111", 10_000), ("b", "candidate", "toy@222222222222", 0),
     ]  # fmt: skip
+    assert sim.course.running.text == "wait for a decision: the candidate is ready"
     decisions.advance(sim.service, sim.course.hear)
+    assert {row.state for row in sim.course.rows} == {"done"}
     assert [(s.role, s.share) for s in sim.course.slots()] == [("parked", 0), ("live", 10_000)]
+
+
+def test_shares_follow_what_is_committed_and_what_is_seen():
+    course = Course()
+    course.hear(CommitRoute(route=whole("b"), generation=1, token=1), Refused(reason="late"))
+    assert [s.share for s in course.slots()] == [0, 0]
+    course.hear(CommitRoute(route=whole("b"), generation=1, token=1), Committed(generation=2))
+    assert [s.share for s in course.slots()] == [0, 10_000]
+    course.hear(ObserveRouter(), replace(story_of("next").world.router(), route=whole("a")))
+    assert [s.share for s in course.slots()] == [10_000, 0]
 
 
 def test_slots_before_anything_was_seen_are_those_of_the_plan():

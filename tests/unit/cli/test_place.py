@@ -41,7 +41,7 @@ PROD = place(environment="prod", target="docker")
         (place("x"), "`mlops-deploy router apply --replace`", "`mlops-deploy router apply --replace -f x`"),
         (PROD, "build one with `mlops-deploy build-model`", "build one with `mlops-deploy build-model -e prod`"),
         (PROD, "`mlops-deploy plan -o FILE` now", "`mlops-deploy plan -o FILE -e prod --target docker` now"),
-        (PROD, "`mlops-deploy releases` is none, `mlops-deploy docs` takes none", None),
+        (PROD, "`mlops-deploy release-notes` is none, `mlops-deploy docs` takes none", None),
         (PROD, "`--strategy bluegreen`, mlops-deploy status", None),
         (place(r"\1.yml"), "`mlops-deploy logs`", r"`mlops-deploy logs -f '\1.yml'`"),
     ],

@@ -61,7 +61,9 @@ def test_the_tree_stays_on_the_screen_and_facts_above_it(monkeypatch):
     story = TerminalRelease(Progress(console=screen, transient=True))
     story.say("a fact")
     api.release(sim.service, sim.shelf, api.Wish(), story, story.witness)
+    assert story._live.is_started
     story.end()
+    assert not story._live.is_started
     said = unnamed(screen.file.getvalue())
     assert said.index("a fact") < said.index("release r-")
     last = said[said.rindex("release r-") :]
