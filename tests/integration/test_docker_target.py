@@ -99,7 +99,8 @@ class Place:
             **more,
         }
         (self.folder / "mlops.json").write_text(json.dumps(document))
-        built = run("mlops-deploy", "build-model", "-f", "mlops.json", "--store", self.store.path, cwd=self.folder)
+        build = (sys.executable, "-m", "mlops_deploy", "build-model", "-f", "mlops.json", "--store", self.store.path)
+        built = run(*build, cwd=self.folder)
         assert built.returncode == 0, built.stderr
         artefact = self.supply().artefact(self.store.newest(self.service), None)
         if loaded:
