@@ -2,7 +2,6 @@
 
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.release.bluegreen import bluegreen
-from mlops_deploy.release.plan import live_slot
 from mlops_deploy.release.state import Artefact, Observed, other
 from mlops_deploy.release.steps import Bake, Drain, Planned, Warm
 from mlops_deploy.spec.deploy import ReleaseSpec
@@ -12,18 +11,19 @@ def before(observed: Observed) -> Artefact | None:
     """What was live before what is live, None when that is not known.
 
     Where a release switched the traffic and was closed before its promotion, that is what the last promotion recorded.
+    A live slot whose tasks were removed held what was promoted there.
     """
-    record, slot = observed.live, live_slot(observed)
+    record, slot = observed.live, observed.router.route.live
     if record is None or slot is None:
         return None
-    key = record.previous if observed.slot(slot).key == record.key else record.key
+    promoted = record.slot == slot and observed.slot(slot).key in {record.key, None}
+    key = record.previous if promoted else record.key
     return observed.artefacts.get(key) if key else None
 
 
 def previous(observed: Observed) -> Artefact:
     """What to go back to; raise `UnusableInputError` when there is nothing."""
-    live = live_slot(observed)
-    if live is None:
+    if observed.router.route.live is None:
         raise UnusableInputError("nothing is live, so there is nothing to go back from", hint="`mlops-deploy release`")
     found = before(observed)
     if found is None:
@@ -35,7 +35,7 @@ def previous(observed: Observed) -> Artefact:
 
 def is_hot(observed: Observed, target: Artefact) -> bool:
     """Whether `target` runs in the slot without traffic."""
-    live = live_slot(observed)
+    live = observed.router.route.live
     parked = observed.slot(other(live)) if live else None
     return parked is not None and parked.key == target.key and parked.state == "running"
 

@@ -161,6 +161,13 @@ def test_a_live_slot_that_was_removed_leaves_the_other_one_free() -> None:
     assert plan.steps[3].undo == (CLOSE,)
 
 
+def test_a_rollback_from_a_live_slot_that_was_removed_is_hot() -> None:
+    scenario = Scenario(State(live="b", a=1, b=2, before=1), strategy="rollback")
+    world = world_of(scenario, Random(0))
+    world.slots["b"] = None
+    assert plan_of(scenario, world).steps == (proved("a", 1)[0], *switched("a", 1, CLOSE, bake=False))
+
+
 def test_no_slot_is_free_while_both_get_requests() -> None:
     world = world_of(Scenario(State(a=1, b=7)), Random(0))
     world.route = Route(share_b=500)
