@@ -11,7 +11,6 @@ from mlops_deploy.release.lease import Holder
 from mlops_deploy.release.observe import (
     CURRENT,
     FREEZE,
-    LIVE,
     Situation,
     artefact_key,
     journal_of,
@@ -22,7 +21,7 @@ from mlops_deploy.release.observe import (
 from mlops_deploy.release.outcome import DECIDE, Outcome, Result, tally_of
 from mlops_deploy.release.plan import Plan, base_of
 from mlops_deploy.release.session import Session
-from mlops_deploy.release.state import Artefact, Freeze, Live
+from mlops_deploy.release.state import Artefact, Freeze
 from mlops_deploy.release.turning import turn
 from mlops_deploy.release.walk import carried
 
@@ -32,6 +31,7 @@ __all__ = [
     "abort",
     "advance",
     "begun",
+    "found",
     "open_release",
     "or_free",
     "refuse_busy",
@@ -101,33 +101,39 @@ def or_free(session: Session, run: Run[T]) -> Run[T]:
         raise
 
 
-def taken(session: Session, holder: Holder) -> Run[Standing]:
-    """Go on with the open release as `session`; raise `UnusableInputError` when there is none."""
-    found = yield from situation()
-    if found.open is None or found.release is None:
+def found(session: Session) -> Run[Standing]:
+    """Let `session` be of the open release, and write nothing yet; raise `UnusableInputError` when there is none."""
+    now = yield from situation()
+    if now.open is None or now.release is None:
         raise UnusableInputError("no release is open", hint="`mlops-deploy status` shows what is live")
-    session.release = found.release
-    session.artefacts = {artefact.key: artefact for artefact in found.open.plan.artefacts}
-    session.position = len((yield from lines(found.release)).lines)
+    session.release = now.release
+    session.artefacts = {artefact.key: artefact for artefact in now.open.plan.artefacts}
+    session.position = len((yield from lines(now.release)).lines)
+    return now.open
+
+
+def taken(session: Session, holder: Holder) -> Run[None]:
+    """Write that `holder` goes on with the release. A command that is refused does not: the journal's times count."""
     time = yield from clock()
     yield from session.record(Taken(at=time.wall, holder=holder.name, token=session.token))
-    return found.open
 
 
 def _resumed(session: Session, holder: Holder) -> Run[Standing]:
-    standing = yield from taken(session, holder)
+    standing = yield from found(session)
     if standing.phase == "held":
         raise UnusableInputError(f"release `{session.release}` waits for a decision", hint=DECIDE)
+    yield from taken(session, holder)
     return standing
 
 
 def _advanced(session: Session, holder: Holder) -> Run[Standing]:
-    standing = yield from taken(session, holder)
+    standing = yield from found(session)
     if standing.phase != "held":
         raise UnusableInputError(
             f"release `{session.release}` does not wait for a decision",
             hint="`mlops-deploy resume` goes on with it, `mlops-deploy abort` turns back",
         )
+    yield from taken(session, holder)
     time = yield from clock()
     yield from session.record(Advanced(at=time.wall, index=standing.index, by=holder.name))
     return (yield from journal_of(session.release))
@@ -135,21 +141,16 @@ def _advanced(session: Session, holder: Holder) -> Run[Standing]:
 
 def _aborted(session: Session, holder: Holder, reason: str) -> Run[Standing | Outcome]:
     try:
-        standing = yield from taken(session, holder)
+        standing = yield from found(session)
     except NeedsHumanError as lost:
         return (yield from _closed(session, lost))
-    if (yield from _is_promoted(session, standing)):
+    if standing.promoted:
         raise UnusableInputError(
             f"release `{session.release}` is promoted: it can only be finished",
             hint="`mlops-deploy resume` finishes it, then `mlops-deploy rollback` goes back",
         )
+    yield from taken(session, holder)
     return standing if standing.phase == "back" else (yield from turn(session, standing, reason))
-
-
-def _is_promoted(session: Session, standing: Standing) -> Run[bool]:
-    """By the journal, or, should it have lost lines, by the record of what is live."""
-    live = yield from kept(LIVE, Live)
-    return standing.promoted or (live is not None and live.release == session.release)
 
 
 def _closed(session: Session, lost: NeedsHumanError) -> Run[Outcome]:
@@ -185,17 +186,17 @@ def refuse_busy() -> Run[None]:
         raise LockedError(
             f"the service is frozen by `{freeze.by}`: {freeze.reason}", hint="`mlops-deploy unfreeze` lifts it"
         )
-    found = yield from situation()
-    if found.open is not None:
-        raise open_release(found)
+    now = yield from situation()
+    if now.open is not None:
+        raise open_release(now)
 
 
-def open_release(found: Situation) -> LockedError:
+def open_release(now: Situation) -> LockedError:
     """The error of a release that has not ended."""
-    doing = "waits for a decision" if found.open and found.open.phase == "held" else "has not ended, and nobody runs it"
-    going_on = "advance" if found.open and found.open.phase == "held" else "resume"
+    doing = "waits for a decision" if now.open and now.open.phase == "held" else "has not ended, and nobody runs it"
+    going_on = "advance" if now.open and now.open.phase == "held" else "resume"
     return LockedError(
-        f"release `{found.release}` {doing}",
+        f"release `{now.release}` {doing}",
         hint=f"`mlops-deploy {going_on}` goes on with it, `mlops-deploy abort` turns back",
     )
 

@@ -1,6 +1,6 @@
 """Looking at a service without changing anything: slots, router, freeze, what was promoted, which release is open."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from mlops_deploy.errors import NeedsHumanError, UnusableInputError
@@ -31,11 +31,6 @@ class Situation:
     holder_age: float
     release: str | None
     open: Standing | None
-
-    @property
-    def orphaned(self) -> bool:
-        """Whether a release is open that nobody carries on and that waits for no decision."""
-        return self.open is not None and self.open.phase != "held" and self.holder is None
 
 
 def observe() -> Run[Observed]:
@@ -71,7 +66,10 @@ def current() -> Run[str | None]:
 
 
 def journal_of(release: str) -> Run[Standing]:
-    """Where `release` stands; raise `NeedsHumanError` when its journal is lost or damaged."""
+    """Where `release` stands; raise `NeedsHumanError` when its journal is lost or damaged.
+
+    A promotion that was recorded is never taken back, also when the journal has lost the lines that speak of it.
+    """
     found = yield from lines(release)
     try:
         state = None if found.damaged else standing([from_line(line, i) for i, line in enumerate(found.lines)])
@@ -79,7 +77,20 @@ def journal_of(release: str) -> Run[Standing]:
         raise _unreadable(release, error.message) from error
     if state is None:
         raise _unreadable(release, "a line of it is damaged" if found.damaged else "it is gone")
-    return state
+    return _recorded(state) if (yield from _is_live(release)) else state
+
+
+def _is_live(release: str) -> Run[bool]:
+    live = yield from kept(LIVE, Live)
+    return live is not None and live.release == release
+
+
+def _recorded(state: Standing) -> Standing:
+    """Where a release stands that is recorded as live: at its promotion or later, with what follows left to do."""
+    if state.phase in {"back", "ended"} or (state.promoted and state.phase == "forward"):
+        return state
+    index = max(state.index, state.plan.point_of_no_return)
+    return replace(state, phase="forward", promoted=True, index=index, held=None, began=None)
 
 
 def _unreadable(release: str, why: str) -> NeedsHumanError:

@@ -4,7 +4,7 @@ from typing import Final, Literal, assert_never
 
 from mlops_deploy.release.acts import CONFIRM_SECONDS, PROOF_SECONDS, START_SECONDS, STOP_MARGIN
 from mlops_deploy.release.exchange import Run, clock
-from mlops_deploy.release.executor import begun, or_free, taken
+from mlops_deploy.release.executor import begun, found, or_free, taken
 from mlops_deploy.release.journal import Standing
 from mlops_deploy.release.lease import Holder
 from mlops_deploy.release.observe import situation
@@ -27,8 +27,8 @@ def tend(holder: Holder) -> Run[Outcome | None]:
     bake that is over is finished, and so is whatever is promoted or turning back already. Raises `LockedError` when
     another takes the lease first.
     """
-    found = yield from situation()
-    if found.open is None or found.holder is not None or (yield from _due(found.open)) is None:
+    now = yield from situation()
+    if now.open is None or now.holder is not None or (yield from _due(now.open)) is None:
         return None
     session = yield from begun(holder, None)
     standing = yield from or_free(session, _decided(session, holder))
@@ -40,11 +40,12 @@ def tend(holder: Holder) -> Run[Outcome | None]:
 
 def _decided(session: Session, holder: Holder) -> Run[Standing | None]:
     """Where the release stands when what is due was decided; looked at once more, now that the lease is ours."""
-    found = yield from situation()
-    due = None if found.open is None else (yield from _due(found.open))
+    now = yield from situation()
+    due = None if now.open is None else (yield from _due(now.open))
     if due is None:
         return None
-    standing = yield from taken(session, holder)
+    standing = yield from found(session)
+    yield from taken(session, holder)
     if due == "finish":
         return standing
     held = standing.phase == "held"

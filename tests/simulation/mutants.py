@@ -12,6 +12,7 @@ from mlops_deploy.release import (
     bluegreen,
     executor,
     journal,
+    observe,
     outcome,
     readiness,
     recreate,
@@ -122,7 +123,7 @@ def _take_a_promotion_back(patch: Patch) -> None:
         return replace(after, promoted=state.promoted) if isinstance(entry, Began) else after
 
     patch.setattr(journal, "_after", wrong)
-    patch.setattr(executor, "_is_promoted", partial(giving, value=False))
+    patch.setattr(observe, "_is_live", partial(giving, value=False))
 
 
 def _skip_level(name: str) -> Callable[[Patch], None]:

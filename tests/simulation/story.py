@@ -99,6 +99,9 @@ class Story:
             raise ViolationError(f"I7: no end is reached; the journal ends with {self.last()}")
 
     def _is_held(self) -> bool:
+        live = self.sim.world.keys.get(LIVE, (None, 0, 0.0))[0]
+        if isinstance(live, dict) and live["release"] == self.current():
+            return False
         entries = [read_line(line, n) for n, line in enumerate(self.sim.world.journals[self.current() or ""])]
         return any(isinstance(entry, HeldBack) for entry in entries[-2:])
 
