@@ -11,10 +11,14 @@ from types import FrameType
 from typing import Final
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_BOOT: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
 _AGAIN: Final = (
     "error: interrupted again: ended at once\n"
     "hint: `mlops-deploy resume` goes on, `mlops-deploy abort` turns back; the lease is free within a minute\n"
 )
+_ONE_ASK: Final = 0.3
+"""Seconds in which the same signal once more is the same request: `timeout` sends one to the process and one to its group."""
+
 _SHOW_CURSOR: Final = "\r\n\x1b[?25h"
 
 
@@ -30,8 +34,12 @@ class SystemClock:
         return time.time()
 
     def elapsed(self) -> float:
-        """Seconds of a clock that never goes back."""
-        return time.monotonic()
+        """Seconds of a clock that never goes back, and goes on while the machine is suspended.
+
+        The lease ages meanwhile: a holder that slept has to see that it did. Where there is no such clock, it stands
+        still.
+        """
+        return time.monotonic() if _BOOT is None else time.clock_gettime(_BOOT)
 
     def pause(self, seconds: float) -> str | None:
         """Wait; the name of the signal that asked us to stop, as soon as one has, else None."""
@@ -44,11 +52,16 @@ class SystemClock:
         """Meanwhile a first SIGINT or SIGTERM ends every pause, and a second one the process."""
         woken, waker = os.pipe()
         self._wake = woken
+        heard_at: list[float] = []
 
         def hear(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
+            name = signal.Signals(signum).name
             if self._asked is not None:
-                _end_at_once()
-            self._asked = signal.Signals(signum).name
+                if name != self._asked or time.monotonic() - heard_at[0] >= _ONE_ASK:
+                    _end_at_once()
+                return
+            heard_at.append(time.monotonic())
+            self._asked = name
             os.write(waker, b"!")
 
         before = {number: signal.getsignal(number) for number in _SIGNALS}

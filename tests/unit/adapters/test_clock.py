@@ -1,0 +1,50 @@
+"""The clock of a release: waits that a signal ends, and a second signal that ends the process."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import os, signal, sys, time
+from mlops_deploy.adapters.clock import SystemClock
+
+clock = SystemClock()
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.default_int_handler)
+with clock.listening():
+    for pause in map(float, sys.argv[2:]):
+        os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+        time.sleep(pause)
+    print(clock.pause(60))
+"""
+
+
+def asked(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", SCRIPT, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        env=os.environ,
+    )
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_the_wait_and_is_named(name: str) -> None:
+    done = asked(name, "0")
+    assert (done.returncode, done.stdout) == (0, f"{name}\n")
+
+
+def test_two_at_once_are_one_request() -> None:
+    done = asked("SIGTERM", "0.05", "0")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "SIGTERM\n", "")
+
+
+def test_a_second_one_later_ends_it_at_once() -> None:
+    done = asked("SIGINT", "0.5", "0.5")
+    assert done.returncode in {130, -signal.SIGINT}
+    assert "interrupted again" in done.stderr
