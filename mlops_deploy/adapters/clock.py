@@ -17,7 +17,7 @@ _AGAIN: Final = (
     "hint: `mlops-deploy resume` goes on, `mlops-deploy abort` turns back; the lease is free within a minute\n"
 )
 _ONE_ASK: Final = 0.3
-"""Seconds in which the same signal once more is the same request: `timeout` sends one to the process and one to its group."""
+"""Seconds in which the same signal is the same request: `timeout` sends one to the process, one to its group."""
 
 _SHOW_CURSOR: Final = "\r\n\x1b[?25h"
 
