@@ -18,6 +18,9 @@ from mlops_deploy.spec.refs import is_model_name
 
 PRESETS: Final = IMAGES / "presets"
 
+_LABEL: Final = 63
+"""Characters of one label of a DNS name (RFC 1035)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examined:
@@ -102,6 +105,7 @@ def _complete(
     if golden is not None:
         shown = _shown(golden, at.folder, files[0])
         requests, files = read_golden(shown, at.issues), (*files, shown)
+    _check_names(values[keys.SERVICE], environment, whole, at)
     _check_model(values, whole, at)
     _check_preset(values[keys.PRESET], whole, at)
     if _at(whole, "ready", "golden") is None:
@@ -113,6 +117,14 @@ def _complete(
 def _shown(path: Path, folder: Path, base: Path) -> Path:
     """Messages name a file the way its user named the configuration: relative stays relative."""
     return base.parent / path.relative_to(folder) if path.is_relative_to(folder) else path
+
+
+def _check_names(service: str, environment: str | None, whole: Mapping, at: At) -> None:
+    """`<service>-<env>-a` is the name by which a slot's server is looked up: one label of a DNS name."""
+    if service and environment and len(f"{service}-{environment}-a") > _LABEL:
+        node = _at(whole, "service") or whole
+        hint = f"both together may have {_LABEL - 3} characters; they have {len(service) + len(environment)}"
+        at.child("service").wrong(node.mark, f"`{service}` is too long beside the environment `{environment}`", hint)
 
 
 def _check_model(values: Values, whole: Mapping, at: At) -> None:

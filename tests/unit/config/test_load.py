@@ -166,6 +166,13 @@ class TestOverlay:
         places = [place for place, _ in errors_of(look("service: [", env="dev", dev="port: x\n"))]
         assert places == ["mlops.yml:1:11", "mlops.dev.yml:1:7"]
 
+    @pytest.mark.parametrize(("length", "fits"), [(28, True), (29, False)])
+    def test_both_names_fit_into_one_label(self, look: Look, length: int, fits: bool) -> None:  # noqa: FBT001
+        env = "e" * length
+        seen = look(LEAST.replace("service: digits", f"service: {'s' * 32}"), env=env, **{env: "port: 1\n"})
+        wrong = [("mlops.yml:1:10", f"`{'s' * 32}` is too long beside the environment `{env}`")]
+        assert errors_of(seen) == ([] if fits else wrong)
+
     def test_it_cannot_name_another_service(self, look: Look) -> None:
         seen = look(LEAST, env="dev", dev="service: wine\n")
         assert errors_of(seen) == [("mlops.dev.yml:1:10", "this overlay names another service")]
