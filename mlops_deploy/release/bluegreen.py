@@ -19,7 +19,7 @@ def bluegreen(observed: Observed, candidate: Artefact, spec: ReleaseSpec) -> tup
         *_started(observed, slot, candidate, spec),
         Planned(step=await_ready(slot, candidate, spec)),
         Planned(step=Warm(slot=slot, key=candidate.key, seconds=WARM_SECONDS)),
-        Planned(step=shift(slot, candidate), undo=(back(observed),)),
+        Planned(step=shift(slot, candidate), undo=back(observed)),
         *((Planned(step=Bake(slot=slot, seconds=spec.bake)),) if spec.bake else ()),
         Planned(step=Promote(slot=slot, key=candidate.key)),
         *_drained(observed, spec),

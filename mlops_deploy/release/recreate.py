@@ -4,7 +4,7 @@ from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.release.bluegreen import bluegreen
 from mlops_deploy.release.plan import free_slot, live_slot, serving
 from mlops_deploy.release.state import CLOSED, Artefact, Observed
-from mlops_deploy.release.steps import AwaitReady, Bake, Drain, Planned, Promote, Shift, Start, Stop, Warm
+from mlops_deploy.release.steps import Bake, Drain, Planned, Promote, Shift, Start, Stop, Warm
 from mlops_deploy.release.strategy import WARM_SECONDS, await_ready, back, emptied, shift
 from mlops_deploy.spec.deploy import ReleaseSpec
 
@@ -20,19 +20,18 @@ def recreate(observed: Observed, candidate: Artefact, spec: ReleaseSpec) -> tupl
     live = live_slot(observed)
     if live is None:
         return bluegreen(observed, candidate, spec)
-    old, slot = observed.artefact(live), free_slot(observed)
-    if old is None:
+    slot = free_slot(observed)
+    if observed.artefact(live) is None:
         raise UnusableInputError(
             f"nothing is known of what slot {live} holds, so it could not be started again",
             hint="`--strategy bluegreen` leaves it running until the candidate has proved itself",
         )
-    again = (Start(slot=live, key=old.key), AwaitReady(slot=live, key=old.key, deadline=old.proof.deadline))
     parked = observed.slot(slot).state != "absent"
     return (
         *((Planned(step=step) for step in emptied(slot, spec)) if parked else ()),
-        Planned(step=Shift(route=CLOSED, serves=None), undo=(back(observed),)),
+        Planned(step=Shift(route=CLOSED, serves=None), undo=back(observed)),
         Planned(step=Drain(slot=live, seconds=spec.drain)),
-        Planned(step=Stop(slot=live, seconds=spec.drain), undo=again),
+        Planned(step=Stop(slot=live, seconds=spec.drain)),
         Planned(step=Start(slot=slot, key=candidate.key), undo=emptied(slot, spec)),
         Planned(step=await_ready(slot, candidate, spec)),
         Planned(step=Warm(slot=slot, key=candidate.key, seconds=WARM_SECONDS)),

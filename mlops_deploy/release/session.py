@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from mlops_deploy.errors import UnreachableError
+from mlops_deploy.errors import LockedError, UnreachableError
 from mlops_deploy.release import lease as leases
+from mlops_deploy.release.codec import encode
 from mlops_deploy.release.effects import (
     Answer,
     AppendLine,
@@ -20,7 +21,8 @@ from mlops_deploy.release.effects import (
 from mlops_deploy.release.exchange import BREATH, PATIENCE, BrokenWorldError, Run, clock, lines, put, rest, stored
 from mlops_deploy.release.journal import Entry, to_line
 from mlops_deploy.release.lease import Lease
-from mlops_deploy.release.state import Artefact, Route
+from mlops_deploy.release.observe import FREEZE
+from mlops_deploy.release.state import Artefact, Freeze, Route
 from mlops_deploy.spec.deploy import JsonValue
 
 _TRIES: Final = 3
@@ -127,6 +129,24 @@ class Session:
                 return
             yield from self._reclaim()
         raise leases.lost(leases.holder_of((yield from stored(leases.KEY))))
+
+    def freeze(self, freeze: Freeze) -> Run[None]:
+        """Freeze the service; a freeze that stands is left alone. Raises `LockedError` when the lease is lost.
+
+        The ledger takes this key from anybody, so the lease is looked at before, and afterwards once more: what was
+        written too late is taken away again.
+        """
+        found = yield from stored(FREEZE)
+        if found.value is not None:
+            return
+        yield from self._reclaim()
+        answer = yield from put(FREEZE, encode(freeze), found.index, self.token)
+        try:
+            yield from self._reclaim()
+        except LockedError:
+            if isinstance(answer, Written):
+                yield from put(FREEZE, None, answer.index, self.token)
+            raise
 
     def _reclaim(self) -> Run[None]:
         """A lease that expired while we slept is taken up again, if nobody else took it."""

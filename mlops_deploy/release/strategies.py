@@ -42,12 +42,18 @@ def make_plan(
 ) -> Plan:
     """The plan for `candidate`; with `hold` it waits for a decision once the candidate is ready.
 
-    Raises `UnusableInputError` for a strategy that is not there (yet).
+    Raises `UnusableInputError` for a strategy that is not there (yet), and for `recreate` with `hold`: it has closed
+    the router by the time its candidate is ready, so that nobody would be served until somebody decides.
     """
     found = next((name for name in STRATEGIES if name == strategy), None)
     if found is None:
         known = ", ".join(f"`{name}`" for name in STRATEGIES if name != "rollback")
         raise UnusableInputError(f"there is no strategy `{strategy}` yet", hint=f"known: {known}")
+    if hold and found == "recreate":
+        raise UnusableInputError(
+            "`recreate` cannot wait for a decision: nothing serves from its start until its candidate is live",
+            hint="`--strategy bluegreen` waits beside the live slot, or leave `--until ready` out",
+        )
     steps = STRATEGIES[found](observed, candidate, spec.release)
     named = {artefact.key: artefact for artefact in (*_in_slots(observed), candidate)}
     return Plan(

@@ -8,16 +8,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from mlops_deploy.errors import DeployError, NeedsHumanError, UnreachableError
+from mlops_deploy.errors import DeployError, InterruptedByUserError, NeedsHumanError, UnreachableError
 from mlops_deploy.release.acts import StepFailedError, act
-from mlops_deploy.release.codec import encode
 from mlops_deploy.release.exchange import BrokenWorldError, Run, clock, lines, router_view, slot_view
 from mlops_deploy.release.journal import Began, Done, Standing, Turned
-from mlops_deploy.release.observe import FREEZE, journal_of
+from mlops_deploy.release.observe import journal_of
 from mlops_deploy.release.outcome import Outcome, ended, stopped
 from mlops_deploy.release.session import Session
 from mlops_deploy.release.state import Freeze
-from mlops_deploy.release.steps import Shift, Start, Step, Stop
+from mlops_deploy.release.steps import Shift, Start, Step
 
 NEVER_READY: Final = 4
 REVERTED: Final = 5
@@ -96,8 +95,6 @@ def _took_effect(step: Step, *, begun: bool) -> Run[bool]:
             return (yield from router_view()).route == route
         case Start(slot=slot, key=key):
             return (yield from slot_view(slot)).key == key
-        case Stop(slot=slot):
-            return begun or (yield from slot_view(slot)).state in {"absent", "stopped"}
         case _:
             return begun
 
@@ -116,8 +113,8 @@ def _stuck(session: Session, reason: str, failed: DeployError) -> Run[Outcome]:
     """The way back cannot be confirmed: freeze the service, so that nothing else touches it before a person has."""
     time = yield from clock()
     why = f"release `{session.release}` could not turn back: {failed.message}"
-    with suppress(DeployError):
-        yield from session.put(FREEZE, encode(Freeze(reason=why, by=session.release, at=time.wall)))
+    with suppress(UnreachableError, BrokenWorldError, InterruptedByUserError):
+        yield from session.freeze(Freeze(reason=why, by=session.release, at=time.wall))
     return Outcome(
         result="stuck",
         code=NeedsHumanError.exit_code,

@@ -112,7 +112,6 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "rollback-hot": Scenario(Start(live="b", a=1, b=2, before=1), strategy="rollback", candidate=1),
     "rollback-cold": Scenario(Start(live="b", b=2, before=1), strategy="rollback", candidate=1),
     "hold": Scenario(Start(a=1), hold=True),
-    "hold-recreate": Scenario(Start(a=1), strategy="recreate", hold=True),
 }
 
 

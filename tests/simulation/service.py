@@ -235,7 +235,6 @@ STORIES = {
     "next": ("next", (), None),
     "recreate": ("recreate", (), None),
     "held": ("hold", (), None),
-    "held-recreate": ("hold-recreate", (), None),
     "first-never-ready": ("first", (Fate(kind="bootstrap"),), None),
     "never-ready": ("next", (Fate(kind="identity"),), None),
     "slow": ("next", (Fate(load=20.0),), None),

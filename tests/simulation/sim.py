@@ -77,6 +77,8 @@ class Actor:
     ready: float
     inject: Injector = no_fault
     wall: float = 1_700_000_000.0
+    missed: float = 0.0
+    """Seconds that its elapsed time stood still."""
     token: int = 0
     count: int = 0
     begun: float = 0.0
@@ -189,7 +191,7 @@ class Sim:
         now = self.world.now
         match effect:
             case ReadClock():
-                return Time(wall=actor.wall + now, elapsed=now), 0.0
+                return Time(wall=actor.wall + now, elapsed=now - actor.missed), 0.0
             case Pause(seconds=seconds):
                 if fault is Fault.INTERRUPT:
                     return Paused(interrupted="SIGINT"), 0.0

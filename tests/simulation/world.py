@@ -320,7 +320,8 @@ class World:
             return
         if self.route.weight(slot):
             raise ViolationError(f"I1: slot {slot} is {how} and has weight {self.route.weight(slot)}")
-        if self.busy[slot] > self.now and self.now - self.left[slot] < self.drain:
+        in_flight = self.busy[slot] > self.now and not server.died(self.now)
+        if in_flight and self.now - self.left[slot] < self.drain:
             raise ViolationError(f"I1: slot {slot} is {how} with requests in flight, before the drain was over")
 
     def leased(self, token: int, what: str) -> None:

@@ -4,8 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
+
+from mlops_deploy.adapters.clock import SystemClock
 
 SCRIPT = """
 import os, signal, sys, time
@@ -48,3 +51,9 @@ def test_a_second_one_later_ends_it_at_once() -> None:
     done = asked("SIGINT", "0.5", "0.5")
     assert done.returncode in {130, -signal.SIGINT}
     assert "interrupted again" in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has no clock that goes on in sleep")
+def test_the_clock_goes_on_while_the_machine_sleeps(monkeypatch):
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    assert abs(SystemClock().elapsed() - time.clock_gettime(time.CLOCK_BOOTTIME)) < 10.0

@@ -35,7 +35,6 @@ ENDS = {
     "next": ("released", 0, "b"),
     "recreate": ("released", 0, "b"),
     "held": ("held", 0, "a"),
-    "held-recreate": ("held", 0, None),
     "first-never-ready": ("reverted", 4, None),
     "never-ready": ("reverted", 4, "a"),
     "slow": ("reverted", 4, "a"),

@@ -9,7 +9,7 @@ from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.release.plan import Plan, load, save
 from mlops_deploy.release.rollback import previous
 from mlops_deploy.release.state import CLOSED, Route, Slot, whole
-from mlops_deploy.release.steps import AwaitReady, Bake, Drain, Hold, Planned, Promote, Shift, Start, Stop, Warm
+from mlops_deploy.release.steps import AwaitReady, Bake, Drain, Hold, Planned, Promote, Shift, Start, Step, Stop, Warm
 from mlops_deploy.release.strategies import HOLD_SECONDS, make_plan
 from tests.simulation.scenarios import (
     BAKE,
@@ -45,9 +45,15 @@ def proved(slot: Slot, version: int) -> tuple[Planned, ...]:
     )
 
 
-def switched(slot: Slot, version: int, back: Shift, *, bake: bool = True) -> tuple[Planned, ...]:
+def again(slot: Slot, version: int) -> tuple[Step, ...]:
+    """How traffic comes back to `slot`: what ran there is started again, should it have ended."""
+    ready = AwaitReady(slot=slot, key=key(version), deadline=DEADLINE)
+    return (Start(slot=slot, key=key(version)), ready, Shift(route=whole(slot), serves=key(version)))
+
+
+def switched(slot: Slot, version: int, *back: Step, bake: bool = True) -> tuple[Planned, ...]:
     return (
-        Planned(step=Shift(route=whole(slot), serves=key(version)), undo=(back,)),
+        Planned(step=Shift(route=whole(slot), serves=key(version)), undo=back),
         *((Planned(step=Bake(slot=slot, seconds=BAKE)),) if bake else ()),
         Planned(step=Promote(slot=slot, key=key(version))),
     )
@@ -63,9 +69,8 @@ def test_a_first_release_goes_to_slot_a_and_back_to_a_closed_router() -> None:
 @pytest.mark.parametrize(("live", "free"), [("a", "b"), ("b", "a")])
 def test_the_candidate_goes_to_the_slot_without_traffic(live: Slot, free: Slot) -> None:
     state = State(live=live, a=1 if live == "a" else None, b=1 if live == "b" else None)
-    back = Shift(route=whole(live), serves=key(1))
     drained = Planned(step=Drain(slot=live, seconds=DRAIN))
-    assert planned(state).steps == (begun(free, 2), *proved(free, 2), *switched(free, 2, back), drained)
+    assert planned(state).steps == (begun(free, 2), *proved(free, 2), *switched(free, 2, *again(live, 1)), drained)
 
 
 @pytest.mark.parametrize("strategy", ["bluegreen", "recreate"])
@@ -100,12 +105,10 @@ def test_what_runs_already_needs_nothing() -> None:
 
 
 def test_recreate_closes_stops_starts_and_can_start_the_old_one_again() -> None:
-    back = Shift(route=whole("a"), serves=key(1))
-    again = (Start(slot="a", key=key(1)), AwaitReady(slot="a", key=key(1), deadline=DEADLINE))
     assert planned(State(a=1), "recreate").steps == (
-        Planned(step=CLOSE, undo=(back,)),
+        Planned(step=CLOSE, undo=again("a", 1)),
         Planned(step=Drain(slot="a", seconds=DRAIN)),
-        Planned(step=Stop(slot="a", seconds=DRAIN), undo=again),
+        Planned(step=Stop(slot="a", seconds=DRAIN)),
         begun("b", 2),
         *proved("b", 2),
         *switched("b", 2, CLOSE),
@@ -125,9 +128,8 @@ def test_recreate_refuses_what_it_could_not_start_again() -> None:
 
 
 def test_a_hot_rollback_is_a_proof_and_one_write() -> None:
-    back = Shift(route=whole("b"), serves=key(2))
     steps = planned(State(live="b", a=1, b=2, before=1), "rollback").steps
-    assert steps == (proved("a", 1)[0], *switched("a", 1, back, bake=False))
+    assert steps == (proved("a", 1)[0], *switched("a", 1, *again("b", 2), bake=False))
 
 
 def test_a_cold_rollback_starts_what_was_live_before() -> None:
@@ -144,9 +146,15 @@ def test_a_rollback_needs_something_to_go_back_to(state: State, message: str) ->
         previous(look(world_of(Scenario(state), Random(0))))
 
 
-@pytest.mark.parametrize("strategy", ["bluegreen", "recreate"])
-def test_a_hold_stands_before_the_candidate_gets_requests(strategy: str) -> None:
-    steps = [p.step for p in planned(State(a=1), strategy, hold=True).steps]
+@pytest.mark.parametrize("state", [State(a=1), State(a=2), State(live=None)])
+def test_recreate_does_not_wait_for_a_decision_with_the_router_closed(state: State) -> None:
+    with pytest.raises(UnusableInputError, match="`recreate` cannot wait for a decision") as caught:
+        planned(state, "recreate", hold=True)
+    assert "`--strategy bluegreen`" in str(caught.value.hint)
+
+
+def test_a_hold_stands_before_the_candidate_gets_requests() -> None:
+    steps = [p.step for p in planned(State(a=1), hold=True).steps]
     place = steps.index(Hold(reason="the candidate is ready", deadline=HOLD_SECONDS))
     assert isinstance(steps[place - 1], Warm)
     assert steps[place + 1] == Shift(route=whole("b"), serves=key(2))
