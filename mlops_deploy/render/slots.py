@@ -1,4 +1,4 @@
-"""What a release runs with Compose: a project for each slot and one for the router, on the network of the service."""
+"""What a release runs with Compose: a project for each slot on its own network, and one for the router on both."""
 
 from collections.abc import Mapping
 from typing import Final, cast
@@ -21,6 +21,8 @@ ROUTER_MEMORY: Final = 256 << 20
 ROUTER_TMP: Final = 16 << 20
 STATE: Final = "/state"
 RUN: Final = "/run/router"
+
+_SLOTS: Final = ("a", "b")
 
 _CONNECTS: Final = f"import socket; socket.create_connection(('{LOOPBACK}', {ROUTER_PORT}), 2)"
 
@@ -46,12 +48,15 @@ def slot_document(owner: Owner, slot: str, job: Mapping[str, JsonValue], *, cont
             "server": tasks["server"] | {"networks": joined, "labels": labels},
         },
         "volumes": {"models": {"name": f"{project}-models", "labels": dict(of_content)}},
-        "networks": {"default": {"name": owner.project, "external": True}},
+        "networks": {"default": {"name": project, "external": True}},
     }
 
 
 def router_document(owner: Owner, port: int, image: JobImage, config: str) -> Document:
-    """The project of the router: the one published port, the network of the service, the volume of its state."""
+    """The project of the router: the one published port, a network for each slot, the volume of its state.
+
+    Slots share no network, so an address that one gave up never becomes the other's.
+    """
     labels: Document = dict(owner.labels())
     run = f"{RUN}:size={in_units(ROUTER_TMP)},uid=65532,gid=65532,mode=0700"
     locked = hardened(ROUTER_USER, ROUTER_TMP)
@@ -64,6 +69,7 @@ def router_document(owner: Owner, port: int, image: JobImage, config: str) -> Do
                 "tmpfs": [*cast("list[str]", locked["tmpfs"]), run],
                 "environment": {"ROUTER_CONFIG": config},
                 "ports": [f"{LOOPBACK}:{port}:{ROUTER_PORT}"],
+                "networks": list(_SLOTS),
                 "volumes": [{"type": "volume", "source": "state", "target": STATE}],
                 "healthcheck": {
                     "test": ["CMD", "python3", "-I", "-S", "-c", _CONNECTS],
@@ -81,7 +87,7 @@ def router_document(owner: Owner, port: int, image: JobImage, config: str) -> Do
             }
         },
         "volumes": {"state": {"name": f"{owner.project}-state", "labels": labels}},
-        "networks": {"default": {"name": owner.project, "labels": labels}},
+        "networks": {slot: {"name": f"{owner.project}-{slot}", "labels": dict(owner.labels(slot))} for slot in _SLOTS},
     }
 
 

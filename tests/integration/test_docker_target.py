@@ -85,8 +85,9 @@ class Place:
         return self.targets[-1]
 
     def network(self):
-        labels = [f"--label={name}={value}" for name, value in self.owner.labels().items()]
-        assert run("docker", "network", "create", *labels, self.service).returncode == 0
+        for slot in "ab":
+            labels = [f"--label={name}={value}" for name, value in self.owner.labels(slot).items()]
+            assert run("docker", "network", "create", *labels, f"{self.service}-{slot}").returncode == 0
 
     def artefact(self, *, weights=(1.0, 2.0), env=None, loaded=True, **more):
         (self.folder / "model.json").write_text(json.dumps({"weights": list(weights), "bias": 0.5}))
@@ -158,7 +159,7 @@ class Place:
         named = run("docker", "ps", "-aq", "--filter", f"name=^{self.service}").stdout.split()
         if named:
             run("docker", "rm", "--force", *named)
-        run("docker", "network", "rm", self.service)
+        run("docker", "network", "rm", f"{self.service}-a", f"{self.service}-b")
         run("docker", "volume", "rm", *(f"{self.service}-{part}" for part in ("a-models", "b-models", "state")))
         if self.made:
             run("docker", "image", "rm", *self.made)
@@ -230,7 +231,7 @@ def test_stop_removes_the_tasks_and_keeps_the_volume(place):
     assert time.monotonic() - began < 3
     place.wait("absent")
     assert run("docker", "volume", "inspect", f"{place.service}-a-models").returncode == 0
-    assert run("docker", "network", "inspect", place.service).returncode == 0
+    assert run("docker", "network", "inspect", f"{place.service}-a").returncode == 0
     place.target.stop("a", 5)
     assert place.up(artefact).state == "running"
 
@@ -524,7 +525,7 @@ class TestCauses:
         place.target.ensure("a", place.artefact())  # there is no network
         view = place.wait("failed")
         assert view.cause.kind == "start"
-        assert view.cause.message == f"compose does not start it: network {place.service} not found"
+        assert view.cause.message == f"compose does not start it: network {place.service}-a not found"
 
     def test_a_server_that_loads_for_long_is_no_failure(self, place):
         place.network()
@@ -572,13 +573,16 @@ class TestForeign:
         place.target.remove(volumes=False)
         assert run("docker", "volume", "inspect", f"{place.service}-a-models").returncode == 0
 
-    def test_a_network(self, place):
-        run("docker", "network", "create", place.service)
-        with pytest.raises(UnusableInputError, match=f"network `{place.service}`"):
-            place.target.ensure("a", place.artefact())
-        with pytest.raises(UnusableInputError, match=f"network `{place.service}`"):
+    @pytest.mark.parametrize("slot", ["a", "b"])
+    def test_a_network(self, place, slot):
+        name = f"{place.service}-{slot}"
+        labels = place.owner.labels("b" if slot == "a" else "a").items()
+        made = run("docker", "network", "create", *(f"--label={key}={value}" for key, value in labels), name).stdout
+        with pytest.raises(UnusableInputError, match=f"network `{name}`"):
+            place.target.ensure(slot, place.artefact())
+        with pytest.raises(UnusableInputError, match=f"network `{name}`"):
             place.target.make_router("")
-        assert place.left() == []
+        assert place.left() == [made[:12]]
 
 
 class TestRouter:
@@ -624,14 +628,18 @@ class TestRouter:
         moved.replace_router("")
         assert moved.router_differs() is None
 
-    def test_a_slot_joins_its_network_under_its_name(self, place):
+    @pytest.mark.parametrize("slot", ["a", "b"])
+    def test_a_slot_joins_its_network_under_its_name(self, place, slot):
         place.target.make_router("")
-        place.up(place.artefact())
-        found = json.loads(run("docker", "inspect", f"{place.service}-a-server-1").stdout)[0]
+        place.up(place.artefact(), slot)
+        name = f"{place.service}-{slot}"
+        found = json.loads(run("docker", "inspect", f"{name}-server-1").stdout)[0]
         joined = found["NetworkSettings"]["Networks"]
-        assert list(joined) == [place.service]
-        assert f"{place.service}-a" in joined[place.service]["Aliases"]
+        assert list(joined) == [name]
+        assert name in joined[name]["Aliases"]
         assert not found["NetworkSettings"]["Ports"].get("8080/tcp"), "nothing of a slot is published"
+        router = json.loads(run("docker", "inspect", f"{place.service}-router-router-1").stdout)[0]
+        assert sorted(router["NetworkSettings"]["Networks"]) == [f"{place.service}-a", f"{place.service}-b"]
 
     def test_a_port_that_is_taken_is_named_and_nothing_is_left(self, place):
         taken = run("docker", "run", "-d", "--rm", "-p", f"127.0.0.1:{PORT}:8080", STAND_IN).stdout.strip()

@@ -115,7 +115,7 @@ def test_a_foreign_thing_of_our_name_is_refused_and_not_touched(service, kind):
     names = {
         "container": service.container("server", "a"),
         "volume": f"{service.name}-a-models",
-        "network": service.name,
+        "network": f"{service.name}-a",
     }
     name = names[kind]
     create = {

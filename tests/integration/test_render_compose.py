@@ -81,10 +81,13 @@ def test_compose_reads_the_very_values_of_a_slot_and_of_the_router(tmp_path):
     found = slot["services"]["server"]["environment"]
     assert {name: found[name].replace("$$", "$") for name in NASTY} == NASTY
     assert (slot["name"], slot["volumes"]["models"]["name"]) == ("rendertest-it-b", "rendertest-it-b-models")
-    assert slot["networks"] == {"default": {"name": "rendertest-it", "ipam": {}, "external": True}}
+    assert slot["networks"] == {"default": {"name": "rendertest-it-b", "ipam": {}, "external": True}}
     assert slot["services"]["server"]["networks"] == {"default": {"aliases": ["rendertest-it-b"]}}
     nasty = "\n".join(NASTY.values())
-    router = read_by_compose(router_text(owner, PORT, TINY, nasty), tmp_path)["services"]["router"]
+    project = read_by_compose(router_text(owner, PORT, TINY, nasty), tmp_path)
+    router = project["services"]["router"]
+    assert router["networks"] == {"a": None, "b": None}
+    assert [project["networks"][slot]["name"] for slot in "ab"] == ["rendertest-it-a", "rendertest-it-b"]
     assert router["environment"]["ROUTER_CONFIG"].replace("$$", "$") == nasty
     assert router["ports"][0]["published"] == str(PORT)
 

@@ -9,6 +9,7 @@ from mlops_deploy.adapters.compose.things import Things
 from mlops_deploy.adapters.docker_engine import Endpoint
 from mlops_deploy.errors import DeployError
 from mlops_deploy.ports import Runner
+from mlops_deploy.release.state import SLOTS
 from mlops_deploy.render.slots import ROUTER_PORT, router_text
 from mlops_deploy.spec.owner import Owner
 from mlops_deploy.spec.rendered import JobImage
@@ -94,15 +95,15 @@ class ComposeRouter:
 
     def _create(self, config: str, image: JobImage, port: int, runner: Runner) -> None:
         new_volume = self._things.volume(self._volume, None) is None
-        new_network = not self._things.network()
+        new_networks = [slot for slot in SLOTS if not self._things.network(slot)]
         text = router_text(self._owner, port, image, config)
         argv, env = up_argv(self._project), self._endpoint.variables()
         done = runner.run(argv, cwd=NOWHERE, env=env, stdin=[text.encode()], timeout=_DEADLINE)
         if done.code == 0 or (lost_the_race(done.err) and self._comes_up()):
             return
         self._things.clear(self._project, None, 0)
-        if new_network:
-            self._things.remove_network()
+        for slot in new_networks:
+            self._things.remove_network(slot)
         if new_volume:
             self._things.remove_volume(self._volume, None)
         raise router_error(done.err.splitlines(), port)

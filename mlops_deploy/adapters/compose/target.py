@@ -64,7 +64,7 @@ class ComposeTarget:
         self._finish_down(slot)
         held = self._held(slot)
         labels = self._things.volume(self._volume(slot), slot)
-        self._things.network()  # refuses one that is not ours
+        self._things.network(slot)  # refuses one that is not ours
         view = self.observe(slot)
         if view.key == artefact.key and (view.state == "running" or self._doing(slot) == "up"):
             return
@@ -127,7 +127,8 @@ class ComposeTarget:
             self._finish_down(slot)
             self._things.clear(self._project(slot), slot, _GRACE)
         self._router.remove(_GRACE)
-        self._things.remove_network()
+        for slot in SLOTS:
+            self._things.remove_network(slot)
         for owner in (*SLOTS, None) if volumes else ():
             self._things.remove_volume(self._volume(owner), owner)
 

@@ -53,13 +53,13 @@ class Things:
         self._require_ours("volume", name, labels, slot)
         return labels
 
-    def network(self) -> bool:
-        """Whether the network of the service is there."""
-        name = self._owner.project
+    def network(self, slot: str) -> bool:
+        """Whether the network of a slot is there."""
+        name = f"{self._owner.project}-{slot}"
         with translated(f"looking for the network `{name}`"):
             found = [one for one in self._api.networks(names=[name]) if one["Name"] == name]
         for one in found:
-            self._require_ours("network", name, one["Labels"], None)
+            self._require_ours("network", name, one["Labels"], slot)
         return bool(found)
 
     def clear(self, project: str, slot: str | None, grace: int) -> None:
@@ -75,11 +75,12 @@ class Things:
             with translated(f"removing the volume `{name}`"), _gone_is_fine():
                 self._api.remove_volume(name)
 
-    def remove_network(self) -> None:
-        """Remove the network, if it is there."""
-        if self.network():
-            with translated(f"removing the network `{self._owner.project}`"), _gone_is_fine():
-                self._api.remove_network(self._owner.project)
+    def remove_network(self, slot: str) -> None:
+        """Remove the network of a slot, if it is there."""
+        if self.network(slot):
+            name = f"{self._owner.project}-{slot}"
+            with translated(f"removing the network `{name}`"), _gone_is_fine():
+                self._api.remove_network(name)
 
     def start(self, container: str) -> None:
         """Start a container that was stopped."""

@@ -36,11 +36,12 @@ def test_a_job_says_nothing_of_the_slot_and_survives_json(spec, job):
     )
 
 
-def test_two_slots_share_the_network_alone(spec, job):
+def test_two_slots_share_nothing(spec, job):
     a, b = (slot_document(OWNER, slot, slot_job(spec, *job), content=CONTENT, key=KEY) for slot in "ab")
     assert (a["name"], b["name"]) == ("digits-test-a", "digits-test-b")
     assert a["volumes"]["models"]["name"] == "digits-test-a-models"
-    assert a["networks"] == b["networks"] == {"default": {"name": "digits-test", "external": True}}
+    networks = [{"default": {"name": f"digits-test-{slot}", "external": True}} for slot in "ab"]
+    assert [a["networks"], b["networks"]] == networks, "an address of one slot never becomes the other's"
     assert a["services"]["server"]["networks"] == {"default": {"aliases": ["digits-test-a"]}}
     assert "ports" not in a["services"]["server"], "a slot is reached through the router alone"
     assert a["services"]["bootstrap"]["network_mode"] == "none"
@@ -58,9 +59,12 @@ def test_everything_is_labelled(spec, job):
 def test_without_an_environment_nothing_says_one():
     router = router_document(Owner(service="digits"), 9000, ROUTER, CONFIG)
     labels = {"io.mlops-deploy.service": "digits"}
-    assert (router["name"], router["networks"]["default"]["name"]) == ("digits-router", "digits")
+    assert router["name"] == "digits-router"
     assert router["services"]["router"]["labels"] == router["volumes"]["state"]["labels"] == labels
-    assert router["networks"]["default"]["labels"] == labels
+    assert router["services"]["router"]["networks"] == ["a", "b"]
+    assert router["networks"] == {
+        slot: {"name": f"digits-{slot}", "labels": labels | {"io.mlops-deploy.slot": slot}} for slot in "ab"
+    }
 
 
 def test_the_router_is_locked_down_and_reached_from_this_machine_only():
