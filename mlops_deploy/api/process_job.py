@@ -116,6 +116,8 @@ class ProcessSupply:
 
     def prepare(self, artefact: Artefact, story: Story) -> None:
         """See `service.Supply`. Raises `UnusableInputError` for an earlier server that is no longer on this machine."""
+        if self.spec.server.image:
+            story.warn(f"`server.image` needs a container engine and is not used: `{self.spec.preset}` runs instead")
         limits = self.spec.resources.cpu or self.spec.resources.memory
         for what in (*(("resources",) if limits else ()), *(("user",) if self.spec.user else ())):
             story.warn(f"`{what}` needs a container engine and is not used: a process runs as you, without limits")

@@ -154,11 +154,12 @@ def test_an_earlier_server_that_is_gone_is_named(store, tmp_path):
 
 def test_what_only_an_engine_can_do_is_said_or_refused(store):
     story = Silent()
-    limited = supply(store, resources=Resources(memory=1 << 30), user="1000")
+    image = ServerSpec(image="mine:2")
+    limited = supply(store, resources=Resources(memory=1 << 30), user="1000", server=image)
     artefact = limited.artefact(store.find(NAME), None)
     _pretend_environment(artefact)
     limited.prepare(artefact, story)
-    assert [text.partition(" needs")[0] for text in story.warned] == ["`resources`", "`user`"]
+    assert [text.partition(" needs")[0] for text in story.warned] == ["`server.image`", "`resources`", "`user`"]
     with pytest.raises(UnusableInputError, match="server `mine:1` is an image"):
         limited.artefact(store.find(NAME), "mine:1")
     with pytest.raises(UnusableInputError, match="which needs a container engine"):
