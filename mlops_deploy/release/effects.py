@@ -147,7 +147,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """Not done, because of what somebody else did (`conflict`), or for want of a live lease (`fenced`)."""
+    """Not done, because of what somebody else did, or, with `fenced`, for want of a live lease."""
 
     reason: str
     fenced: bool = False

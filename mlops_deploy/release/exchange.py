@@ -37,9 +37,14 @@ Run = Generator[Effect, Answer, T]
 PATIENCE: Final = 20.0
 """Seconds for which an effect whose answer was lost is repeated; less than a lease lives."""
 
-LOOK_SECONDS: Final = 5.0
+LOOK_SECONDS: Final = 2.0
+"""How long a server may take to say that it is ready, or which model it is."""
+
 PREDICTION_SECONDS: Final = 15.0
-"""How long one golden request may take; also how late an interrupt may be heard."""
+"""How long one golden request may take: a server that predicts slowly is no broken one.
+
+A request that was sent is waited for, so an interrupt is heard that late at most; usually within `LOOK_SECONDS`.
+"""
 
 BREATH: Final = 0.5
 """Seconds between two tries."""

@@ -1,4 +1,7 @@
-"""The commands on releases: begin one, go on with it, decide, turn it back. Each takes the lease and lets go of it."""
+"""The commands on releases: begin one, go on with it, decide, turn it back. Each takes the lease and lets go of it.
+
+What they have in common, the loop over the steps, is `walk.carried`; one step is `acts.act`, the way back `turning`.
+"""
 
 from typing import TypeVar
 

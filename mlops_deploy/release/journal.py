@@ -7,7 +7,7 @@ after a crash knows what may have been done and what certainly was.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import Final, Literal, cast
 
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.release.codec import decode_any, encode
@@ -125,9 +125,33 @@ class Ended:
 Entry = Opened | Began | Done | Turned | HeldBack | Advanced | Interrupted | Taken | Ended
 
 
+LONGEST: Final = 500
+"""Characters of one text in a journal: whatever a server says, a line of a journal can be written."""
+
+MOST_LINES: Final = 40
+
+
+def bounded(text: str) -> str:
+    """`text`, or as much of it as a journal takes."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
 def to_line(entry: Entry) -> str:
-    """One entry as one line of JSON, without its end."""
-    return json.dumps(encode(entry), separators=(",", ":"), sort_keys=True)
+    """One entry as one line of JSON, without its end; of long texts their beginning, of many lines the last ones."""
+    return json.dumps(encode(_bounded(entry)), separators=(",", ":"), sort_keys=True)
+
+
+def _bounded(entry: Entry) -> Entry:
+    match entry:
+        case Turned():
+            lines = tuple(bounded(line) for line in entry.lines[-MOST_LINES:])
+            return replace(entry, reason=bounded(entry.reason), lines=lines)
+        case Interrupted() | Ended():
+            return replace(entry, reason=bounded(entry.reason))
+        case Done():
+            return replace(entry, evidence=bounded(entry.evidence))
+        case _:
+            return entry
 
 
 def from_line(line: str, number: int) -> Entry:

@@ -104,7 +104,7 @@ def misidentified(proof: Proof, answer: Answered) -> str | None:
 def _other_version(proof: Proof, answer: Answered) -> str | None:
     said = _texts(answer.body, proof.version_in.split(".")) if proof.version_in else []
     if said and proof.version not in said:
-        return f"it is version `{said[0]}`, not `{proof.version}`"
+        return f"it is version `{_short(said[0])}`, not `{proof.version}`"
     return None
 
 
@@ -156,7 +156,10 @@ def _near(expected: JsonValue, found: JsonValue, tolerance: float) -> bool:
 
 
 def _short(value: JsonValue) -> str:
-    text = str(value)
+    try:
+        text = str(value)
+    except RecursionError:
+        return "nested too deep"
     return text if len(text) <= 60 else f"{text[:57]}…"  # noqa: PLR2004 - what fits a line
 
 

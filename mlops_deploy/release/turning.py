@@ -11,7 +11,7 @@ from typing import Final
 from mlops_deploy.errors import DeployError, InterruptedByUserError, NeedsHumanError, UnreachableError
 from mlops_deploy.release.acts import StepFailedError, act
 from mlops_deploy.release.exchange import BrokenWorldError, Run, clock, lines, router_view, slot_view
-from mlops_deploy.release.journal import Began, Done, Standing, Turned
+from mlops_deploy.release.journal import Began, Done, Standing, Turned, bounded
 from mlops_deploy.release.observe import journal_of
 from mlops_deploy.release.outcome import Outcome, ended, stopped
 from mlops_deploy.release.session import Session
@@ -112,7 +112,7 @@ def _undone(session: Session, step: Step, index: int, part: int) -> Run[None]:
 def _stuck(session: Session, reason: str, failed: DeployError) -> Run[Outcome]:
     """The way back cannot be confirmed: freeze the service, so that nothing else touches it before a person has."""
     time = yield from clock()
-    why = f"release `{session.release}` could not turn back: {failed.message}"
+    why = bounded(f"release `{session.release}` could not turn back: {failed.message}")
     with suppress(UnreachableError, BrokenWorldError, InterruptedByUserError):
         yield from session.freeze(Freeze(reason=why, by=session.release, at=time.wall))
     return Outcome(

@@ -1,4 +1,4 @@
-"""The way of a release: forward step by step, back when one fails, and the lease let go of however it ends.
+"""The loop of a release, which executes a plan: forward step by step, back when one fails, the lease let go of.
 
 Every step: write the intent, act, observe, write the result. Whoever takes over after a death reads the journal, looks
 at the world, and repeats the step that was begun; repeating is always right, because every step is idempotent.

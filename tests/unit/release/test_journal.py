@@ -16,7 +16,9 @@ from mlops_deploy.release.journal import (
     Taken,
     Tally,
     Turned,
+    from_line,
     standing,
+    to_line,
 )
 from mlops_deploy.release.state import Counters
 from tests.simulation.scenarios import planned
@@ -80,3 +82,24 @@ def test_a_step_that_the_plan_does_not_have_is_refused(index: int) -> None:
     for entry in (Began(at=1.0, index=index), HeldBack(at=1.0, index=index, until=2.0)):
         with pytest.raises(UnusableInputError, match="the plan has no step"):
             after(entry)
+
+
+HUGE = "x" * 10**6
+
+
+@pytest.mark.parametrize("entry", [
+    Turned(at=1.0, index=0, reason=HUGE, lines=(HUGE,) * 1000), Interrupted(at=1.0, reason=HUGE),
+    Ended(at=1.0, code=5, reason=HUGE, tally=TALLY), Done(at=1.0, index=0, evidence=HUGE),
+])  # fmt: skip
+def test_whatever_a_server_says_a_line_can_be_written(entry: Entry) -> None:
+    line = to_line(entry)
+    assert len(line) < 41 * 520
+    assert to_line(from_line(line, 0)) == line
+
+
+def test_of_many_lines_the_last_are_kept_and_of_long_texts_the_beginning() -> None:
+    lines = tuple(f"line {n}" for n in range(50))
+    found = from_line(to_line(Turned(at=1.0, index=0, reason="y" * 501, lines=lines)), 0)
+    assert found == Turned(at=1.0, index=0, reason="y" * 499 + "…", lines=lines[-40:])
+    same = Turned(at=1.0, index=0, reason="y" * 500, lines=("z" * 500,))
+    assert from_line(to_line(same), 0) == same

@@ -138,6 +138,19 @@ def test_more_or_fewer_outputs_are_not_the_same() -> None:
         assert unexpected(golden, Answered(status=200, body={"outputs": outputs})) is not None
 
 
+def test_a_version_that_is_a_novel_is_shortened() -> None:
+    found = verdict(model=Answered(status=200, body={"model_version": "v" * 10**6}))
+    assert isinstance(found, Wrong)
+    assert len(found.reason) < 120
+
+
+def test_an_answer_that_is_nested_without_end_is_no_accident() -> None:
+    nested: Any = 0
+    for _ in range(100_000):
+        nested = [nested]
+    assert outcome(1, nested) == "`outputs[0]` is nested too deep, expected 1"
+
+
 def test_a_long_answer_is_shortened() -> None:
     reason = outcome("x", "y" * 1000)
     assert reason is not None
