@@ -250,6 +250,21 @@ def test_a_slot_killed_from_outside_while_it_is_the_candidate(released):
     assert released.status()["live"] == live
 
 
+def test_both_slots_killed_from_outside_while_the_candidate_is_watched(released):
+    before, serves, config = released.status(), released.serves(), released.config
+    released.configure(release={"bake": "20s"})
+    release = released.start(*released.release_fresh(VERSIONS[released.name]))
+    until(lambda: (released.status()["release"] or {}).get("step", "").startswith("watch"), 60, "it watches")
+    for slot in ("a", "b"):
+        os.kill(int(held(released, slot)["process"].partition(".")[0]), signal.SIGKILL)
+    _, said = release.communicate(timeout=120)
+    released.restore(config)
+    assert release.returncode == 5, said
+    assert released.serves() == serves
+    after = released.status()
+    assert (after["live"], after["freeze"], after["release"]) == (before["live"], None, None)
+
+
 def held(service, slot):
     """What the supervisor of a slot says that it holds; nothing while it still holds what was there before."""
     said = json.loads((service.home / slot / "state.json").read_bytes())
