@@ -41,11 +41,17 @@ def down(service: Service, story: Story, *, volumes: bool, force: bool) -> Found
     """Close the router, let requests finish, stop both slots, remove everything but the volumes; these with `volumes`.
 
     Raises `LockedError` when another command is at work, and without `force` when a release is open or a freeze
-    stands. May be repeated: what is gone already is no mistake.
+    stands, also when the router is down while a slot is not, because then neither can be read. May be repeated: what
+    is gone already is no mistake.
     """
     keeper = service.target.keeper()
     if keeper is None:
         found = Found(running=any(service.target.observe(slot).state != "absent" for slot in SLOTS))
+        if found.running and not force:
+            raise LockedError(
+                "the router does not run, so nobody can tell whether a release is open or the service is frozen",
+                hint="`mlops-deploy router apply` starts it, `mlops-deploy down --force` goes on all the same",
+            )
     else:
         drain = service.spec.release.drain
         with world_on(service, keeper) as world, service.clock.listening():
@@ -68,7 +74,7 @@ def take_down(holder: Holder, drain: float, *, force: bool) -> Run[Found]:
     except InterruptedByUserError as stop:
         yield from _free(session)
         raise InterruptedByUserError(
-            f"{stop.message}: nobody gets requests, and not everything has stopped yet",
+            f"{stop.message}: not everything has stopped yet",
             hint="`mlops-deploy down` goes on",
         ) from stop
     except DeployError:

@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from mlops_deploy.api.down import down as end
 from mlops_deploy.api.down import take_down
 from mlops_deploy.errors import InterruptedByUserError, LockedError
 from mlops_deploy.release import executor
@@ -19,6 +20,7 @@ from mlops_deploy.release.observe import CURRENT, FREEZE
 from mlops_deploy.release.state import CLOSED, Freeze
 from tests.simulation.enumeration import at
 from tests.simulation.scenarios import SCENARIOS, planned, world_of
+from tests.simulation.service import story_of
 from tests.simulation.sim import LOCAL, Fault, Sim, no_fault
 
 DRAIN = 5.0
@@ -156,3 +158,16 @@ def test_it_asks_no_server_anything():
     sim = simulation("parked-same")
     down(sim)
     assert not any(isinstance(event[3], AskServer) for event in sim.trace)
+
+
+def test_a_router_that_is_down_hides_freeze_and_release_so_only_force_goes_on():
+    sim = story_of("next")
+    sim.ports.made = False
+    removed = []
+    sim.ports.remove = lambda *, volumes: removed.append(volumes)
+    with pytest.raises(LockedError, match="the router does not run") as caught:
+        end(sim.service, sim.story, volumes=False, force=False)
+    assert "`mlops-deploy router apply` starts it" in caught.value.hint
+    assert removed == []
+    assert end(sim.service, sim.story, volumes=False, force=True).running
+    assert removed == [False]
