@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mlops_deploy.oci.names import printable
 from mlops_deploy.ports import Story
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+
+def harmless(text: str) -> str:
+    """Text, also of others, in which a terminal finds nothing to obey; line ends and tabs stay."""
+    return "".join(char if char in "\n\t" else printable(char) for char in text)
 
 
 @contextmanager
@@ -40,11 +46,11 @@ class PlainStory:
 
     def say(self, text: str) -> None:
         """Write one line."""
-        click.echo(text, err=True)
+        click.echo(harmless(text), err=True)
 
     def warn(self, text: str) -> None:
         """Write one line that says it is a warning."""
-        click.echo(f"warning: {text}", err=True)
+        click.echo(harmless(f"warning: {text}"), err=True)
 
     def progress(self, label: str, done: int, total: int) -> None:
         """Write a line when ten seconds have passed since the last."""
@@ -64,11 +70,11 @@ class TerminalStory:
 
     def say(self, text: str) -> None:
         """Print above the bar."""
-        self._progress.console.print(text, markup=False, highlight=False)
+        self._progress.console.print(harmless(text), markup=False, highlight=False)
 
     def warn(self, text: str) -> None:
         """Print above the bar, marked."""
-        self._progress.console.print(f"warning: {text}", markup=False, highlight=False, style="yellow")
+        self._progress.console.print(harmless(f"warning: {text}"), markup=False, highlight=False, style="yellow")
 
     def progress(self, label: str, done: int, total: int) -> None:
         """Move the bar named `label`."""

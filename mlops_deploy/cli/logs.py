@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mlops_deploy.cli.console import harmless
 from mlops_deploy.cli.place import Place, placed
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def logs(slot: "Slot | None", task: "Task", tail: int, follow: bool, place: Plac
     with suppress(KeyboardInterrupt):  # how following ends well
         for line in read_logs(service, source, tail, follow=follow):
             written = True
-            click.echo(line)
+            click.echo(harmless(line) if sys.stdout.isatty() else line)
             if follow:
                 sys.stdout.flush()
     if not written:

@@ -144,13 +144,15 @@ def _ended(error: DeployError) -> int:
 
 
 def _show(error: DeployError) -> None:
+    from mlops_deploy.cli.console import harmless
+
     color = None if colorful() else False
     if text := str(error):
-        click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True, color=color)
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {harmless(text)}", err=True, color=color)
     for line in error.detail:
-        click.echo(line, err=True, color=color)
+        click.echo(harmless(line), err=True, color=color)
     if error.hint:
-        click.echo(f"{click.style('hint:', fg='cyan')} {error.hint}", err=True, color=color)
+        click.echo(f"{click.style('hint:', fg='cyan')} {harmless(error.hint)}", err=True, color=color)
 
 
 def _unexpected(error: Exception) -> int:

@@ -19,8 +19,8 @@ def tend(place: Place) -> int:
     report = api.tend(place.service(), telling.witness)
     if report is None:
         return 0
-    click.echo(f"release `{report.release}`: {report.result}: {report.reason}", err=True)
+    telling.say(f"release `{report.release}`: {report.result}: {report.reason}")
     for line in report.lines:
-        click.echo(line, err=True)
+        telling.say(line)
     click.echo(f"next: {place.located(report.hint) if report.hint else place.command('status')}", err=True)
     return report.code

@@ -3,6 +3,8 @@ import time
 import pytest
 
 from mlops_deploy.cli.console import PlainStory
+from mlops_deploy.cli.main import _show
+from mlops_deploy.errors import DeployError
 
 
 @pytest.fixture
@@ -31,3 +33,16 @@ def test_facts_and_warnings_are_lines_on_stderr(capsys):
     story.say("shell: busybox")
     story.warn("the model has changed")
     assert capsys.readouterr() == ("", "shell: busybox\nwarning: the model has changed\n")
+
+
+def test_what_others_wrote_is_no_command_to_the_terminal(capsys):
+    bad = "\x1b]0;owned\x07\x1b[2J\r"
+    story = PlainStory()
+    story.say(bad)
+    story.warn(bad)
+    _show(DeployError(bad, hint=bad, detail=[f"{bad}\n\tsecond"]))
+    said = capsys.readouterr().err
+    assert said.count("\\x1b]0;owned\\x07\\x1b[2J\\r") == 5
+    assert "\x07" not in said
+    assert "\r" not in said
+    assert "\n\tsecond\n" in said
