@@ -87,6 +87,7 @@ def _slot(status: Status, slot: Slot) -> Document:
         "cause": {"kind": view.cause.kind, "message": view.cause.message, "lines": list(view.cause.lines)}
         if view.cause
         else None,
+        "ended": {"message": view.ended.message, "lines": list(view.ended.lines)} if view.ended else None,
     }
 
 

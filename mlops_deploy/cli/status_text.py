@@ -105,14 +105,14 @@ def _slot_lines(status: Status, slot: Slot, branch: str, trunk: str) -> Iterator
     parts = [f"{branch} {slot}  {role(status, slot):<10}  {version(status, slot):<26}"]
     if view.state != "absent" or lane.sessions:
         parts += [f"{lane.sessions} in flight", f"router: {lane.verdict}"]
-    if view.state not in {"absent", "running", "failed", "stopped"}:
+    if view.state not in {"absent", "running", role(status, slot)}:
         parts.append(view.state)
     if view.restarts:
         parts.append(f"{view.restarts} restarts")
     yield "  ".join(parts).rstrip()
-    if view.cause is not None:
-        yield f"{trunk}    {view.cause.message}"
-        yield from (f"{trunk}    | {line}" for line in view.cause.lines[-_SHOWN:])
+    if (why := view.cause or view.ended) is not None:
+        yield f"{trunk}    {why.message}"
+        yield from (f"{trunk}    | {line}" for line in why.lines[-_SHOWN:])
 
 
 def _router(status: Status) -> str:

@@ -239,7 +239,7 @@ def _bake(session: Session, step: Bake, spent: float) -> Run[str]:
         strikes = 0 if lane.up and view.state == "running" else strikes + 1
         if strikes >= STRIKES:
             why = f"the router says {lane.verdict}" if not lane.up else f"it is {view.state}"
-            raise StepFailedError(f"slot {step.slot} failed under traffic: {why}")
+            raise StepFailedError(f"slot {step.slot} failed under traffic: {why}", detail=_last_words(view))
         now = (yield from clock()).elapsed
         if now >= until and not strikes:
             return f"slot {step.slot} runs, and the router calls it up"
@@ -251,7 +251,12 @@ def _refuse_death(first: SlotView, now: SlotView) -> None:
     if now.cause is not None:
         raise StepFailedError(f"slot {now.slot} failed under traffic: {now.cause.message}", detail=now.cause.lines)
     if now.restarts > first.restarts:
-        raise StepFailedError(f"slot {now.slot} failed under traffic: its server ended, and was started again")
+        why = now.ended.message if now.ended else "its server ended, and was started again"
+        raise StepFailedError(f"slot {now.slot} failed under traffic: {why}", detail=_last_words(now))
+
+
+def _last_words(view: SlotView) -> tuple[str, ...]:
+    return view.ended.lines if view.ended else ()
 
 
 def _promote(session: Session, step: Promote) -> Run[str]:

@@ -115,10 +115,19 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """How a server ended that can be started again, or was: `lines` are the last ones that it wrote."""
+
+    message: str
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SlotView:
     """One slot as its target sees it. `key` names the artefact; `revision` changes when a task was made anew.
 
-    `preparing` while the bootstrap runs, `failed` with a `cause` when waiting is of no use.
+    `preparing` while the bootstrap runs, `failed` with a `cause` when waiting is of no use. `ended` tells of the server
+    of a slot that is `stopped`, or that was started again a moment ago; None where a target does not know.
     """
 
     slot: Slot
@@ -128,6 +137,7 @@ class SlotView:
     revision: str = ""
     restarts: int = 0
     cause: Cause | None = None
+    ended: End | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

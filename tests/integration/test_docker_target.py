@@ -218,7 +218,9 @@ def test_a_stopped_one_is_started_again(place):
     first = place.up(artefact)
     place.answer(artefact.proof.endpoint)  # a server that is only starting does not hear that it should stop
     run("docker", "stop", f"{place.service}-a-server-1")
-    assert place.target.observe("a").state == "stopped"
+    view = place.target.observe("a")
+    assert (view.state, view.cause) == ("stopped", None), "it can be started again"
+    assert view.ended.message == "the server was stopped from outside, and ended with 0"
     assert place.up(artefact).revision == first.revision
 
 
@@ -536,6 +538,16 @@ class TestCauses:
         health = run("docker", "inspect", "-f", "{{.State.Health.Status}}", f"{place.service}-a-server-1")
         assert health.stdout == "unhealthy\n"
 
+    def test_a_server_that_crashed_once_says_its_last_words(self, place):
+        place.network()
+        place.target.ensure("a", place.artefact(env={"CRASH_AFTER": "2"}))
+        until = time.monotonic() + 20
+        while (view := place.target.observe("a")).ended is None and time.monotonic() < until:
+            time.sleep(0.05)
+        assert (view.state, view.cause) == ("running", None)
+        assert view.ended.message == "the server ended with 70, and was started again"
+        assert "error: crashed, as asked" in view.ended.lines
+
 
 class TestForeign:
     """What has our name and is not ours is refused, and stays as it is."""
@@ -549,6 +561,7 @@ class TestForeign:
         with pytest.raises(UnusableInputError, match=f"container `{name}`") as caught:
             place.target.ensure("a", artefact)
         assert caught.value.exit_code == 2
+        assert f"`docker rm --force {name}` removes it" in caught.value.hint
         with pytest.raises(UnusableInputError, match="its labels do not say"):
             place.target.observe("a")
         assert run("docker", "inspect", name).stdout == before

@@ -9,12 +9,12 @@ import docker
 
 from mlops_deploy.adapters.compose.program import NOWHERE, Up, down_argv, up_argv
 from mlops_deploy.adapters.compose.router import ComposeRouter
-from mlops_deploy.adapters.compose.tasks import Container, Fault, Past, judge
+from mlops_deploy.adapters.compose.tasks import Container, Fault, Past, ending, judge
 from mlops_deploy.adapters.compose.things import Things
 from mlops_deploy.adapters.docker_engine import Endpoint
 from mlops_deploy.adapters.keeper_exec import KeeperExec
 from mlops_deploy.ports import Keeper, Launcher, Runner, Running, Task
-from mlops_deploy.release.state import SLOTS, Artefact, Cause, Slot, SlotState, SlotView
+from mlops_deploy.release.state import SLOTS, Artefact, Cause, End, Slot, SlotState, SlotView
 from mlops_deploy.render.slots import slot_text
 from mlops_deploy.spec.owner import LABEL, Owner
 from mlops_deploy.spec.rendered import JobImage
@@ -80,7 +80,8 @@ class ComposeTarget:
     def observe(self, slot: Slot) -> SlotView:
         """See `ports.Target`."""
         bootstrap, server = self._task("bootstrap", slot), self._task("server", slot)
-        said = self._judged(slot, bootstrap, server)
+        past = self._past(server)
+        said = self._judged(slot, bootstrap, server, past)
         key, content = (None, None) if said == "absent" else self._named(slot, server or bootstrap)
         return SlotView(
             slot=slot,
@@ -90,6 +91,7 @@ class ComposeTarget:
             revision=".".join(one.id[:12] for one in (bootstrap, server) if one is not None),
             restarts=server.restarts if server is not None else 0,
             cause=self._cause(slot, said) if isinstance(said, Fault) else None,
+            ended=self._ended(slot, server, past) if said in {"running", "stopped"} else None,
         )
 
     def stop(self, slot: Slot, grace: float) -> None:
@@ -140,10 +142,10 @@ class ComposeTarget:
         found = self._things.container(self._name(task, slot), slot)
         return None if found is None else Container.read(found)
 
-    def _judged(self, slot: Slot, bootstrap: Container | None, server: Container | None) -> SlotState | Fault:
-        now, doing = time.time(), self._doing(slot)
-        past = self._past(server) if server is not None and server.shaky(now) else Past()
-        said = judge(bootstrap, server, past=past, now=now, doing=doing)
+    def _judged(
+        self, slot: Slot, bootstrap: Container | None, server: Container | None, past: Past
+    ) -> SlotState | Fault:
+        said = judge(bootstrap, server, past=past, now=time.time(), doing=self._doing(slot))
         if isinstance(said, Fault) or said == "running" or slot not in self._ups or not self._ups[slot].failed:
             return said
         return self._ups[slot].fault() or said
@@ -155,7 +157,15 @@ class ComposeTarget:
         up = self._ups.get(slot)
         return (None, None) if up is None else (up.artefact.key, up.artefact.content_id.hex)
 
-    def _past(self, server: Container) -> Past:
+    def _ended(self, slot: Slot, server: Container | None, past: Past) -> End | None:
+        message = ending(server, past, time.time())
+        if message is None or self._doing(slot) == "down":
+            return None
+        return End(message=message, lines=self._things.last_lines(self._name("server", slot), _SHOWN))
+
+    def _past(self, server: Container | None) -> Past:
+        if server is None or not server.shaky(time.time()):
+            return Past()
         ends = self._things.ends(server.id, server.created, server.started)
         return Past(code=ends[-1] if ends else None, starved=None in ends)
 

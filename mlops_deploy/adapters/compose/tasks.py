@@ -115,6 +115,24 @@ def judge(
     return "absent" if bootstrap is None and server is None else "stopped"
 
 
+def ending(server: Container | None, past: Past, now: float) -> str | None:
+    """How a server ended that waits to be started again, or was a moment ago; None for any other."""
+    if server is None:
+        return None
+    if server.status in _OVER:
+        # One that the engine would restart, and does not, was stopped by somebody.
+        how = "ended" if server.policy in _FOR_GOOD else "was stopped from outside, and ended"
+        return f"the server {how} with {server.code}"
+    if not server.shaky(now):
+        return None
+    code = _last_code(server, past)
+    return f"the server ended{'' if code is None else f' with {code}'}, and was started again"
+
+
+def _last_code(it: Container, past: Past) -> int | None:
+    return it.code if it.status == "restarting" else past.code
+
+
 def _bootstrap_fault(it: Container | None) -> Fault | None:
     if it is None or it.code == 0 or it.up:
         return None
@@ -138,7 +156,7 @@ def _server_fault(it: Container | None, past: Past, now: float) -> Fault | None:
         return _ended(it)
     if it.restarts < CRASHES or not it.shaky(now) or (it.started - it.created) / it.restarts > SETTLED:
         return None
-    code = it.code if it.status == "restarting" else past.code
+    code = _last_code(it, past)
     ended = "it ended" if code is None else f"it ended with {code}"
     return Fault(kind="crash", message=f"the server crashes again and again: {ended}", task="server")
 

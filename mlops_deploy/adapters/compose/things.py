@@ -13,6 +13,11 @@ from mlops_deploy.spec.owner import Owner
 
 _OF_PROJECT: Final = "com.docker.compose.project"
 _CONFLICT: Final = 409
+_WAYS: Final = {
+    "container": "`docker rm --force {0}` removes it, `docker rename {0} …` keeps it",
+    "volume": "`docker volume rm {0}` removes it",
+    "network": "`docker network rm {0}` removes it",
+}
 _GOING: Final = ("already in progress", "marked for removal")
 
 
@@ -113,9 +118,10 @@ class Things:
 
     def _require_ours(self, kind: str, name: str, labels: Mapping[str, str] | None, slot: str | None) -> None:
         if not self._owner.owns(labels or {}, slot):
+            way = _WAYS[kind].format(name)
             raise UnusableInputError(
                 f"there is a {kind} `{name}`, and its labels do not say that it is this service's",
-                hint=f"see what it is with `docker inspect {name}`; remove or rename it, or choose another `service`",
+                hint=f"see what it is with `docker inspect {name}`; {way}, or choose another `service`",
             )
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from mlops_deploy.adapters.compose.program import Up, down_argv, lost_the_race, router_error, up_argv
-from mlops_deploy.adapters.compose.tasks import Container, Fault, Past, judge
+from mlops_deploy.adapters.compose.tasks import Container, Fault, Past, ending, judge
 from mlops_deploy.adapters.docker_engine import Endpoint
 from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
 
@@ -91,6 +91,28 @@ def test_a_container_that_never_started_is_read():
 )
 def test_states(one, two, doing, state):
     assert judged(one, two, doing=doing) == state
+
+
+@pytest.mark.parametrize(
+    ("one", "past", "message"),
+    [
+        (None, Past(), None),
+        (HEALTHY, Past(), None),
+        (server(status="created"), Past(), None),
+        (server(status="exited", code=137), Past(), "the server was stopped from outside, and ended with 137"),
+        (server(status="exited", policy="no"), Past(), "the server ended with 0"),
+        (server(restarts=1), Past(code=70), "the server ended with 70, and was started again"),
+        (server(restarts=1), Past(), "the server ended, and was started again"),
+        (
+            server(status="restarting", code=5, restarts=2),
+            Past(code=70),
+            "the server ended with 5, and was started again",
+        ),
+        (server(restarts=1, started=CREATED - 90), Past(), None),
+    ],
+)
+def test_how_a_server_ended_that_is_not_given_up(one, past, message):
+    assert ending(one, past, CREATED + 2) == message
 
 
 @pytest.mark.parametrize(
