@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from mlops_deploy.api.drive import drive
 from mlops_deploy.api.service import Service, existing_world
-from mlops_deploy.errors import LockedError
+from mlops_deploy.errors import LockedError, NeedsHumanError
 from mlops_deploy.release.codec import decode, encode
 from mlops_deploy.release.effects import Refused
 from mlops_deploy.release.exchange import Run, clock, put, stored
-from mlops_deploy.release.observe import FREEZE, current
+from mlops_deploy.release.observe import FREEZE, current, journal_of
 from mlops_deploy.release.state import Freeze
 from mlops_deploy.spec.deploy import JsonValue
 
@@ -59,7 +59,7 @@ def _lift(*, force: bool) -> Run[Lifted | None]:
     if found.value is None:
         return None
     standing = decode(Freeze, found.value, FREEZE)
-    stuck = standing.by == (yield from current())
+    stuck = yield from _is_stuck(standing)
     if stuck and not force:
         raise LockedError(
             f"{standing.reason}; its freeze keeps others away until a person has looked",
@@ -68,6 +68,17 @@ def _lift(*, force: bool) -> Run[Lifted | None]:
         )
     yield from _write(None, found.index)
     return Lifted(freeze=standing, stuck=stuck)
+
+
+def _is_stuck(freeze: Freeze) -> Run[bool]:
+    """Whether the release that set `freeze` is the last one, and has not ended, as far as anybody can read."""
+    release = yield from current()
+    if release is None or freeze.by != release:
+        return False
+    try:
+        return (yield from journal_of(release)).phase != "ended"
+    except NeedsHumanError:
+        return True
 
 
 def _write(value: JsonValue, index: int) -> Run[None]:

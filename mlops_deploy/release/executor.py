@@ -8,7 +8,7 @@ from typing import TypeVar
 from mlops_deploy.errors import DeployError, LockedError, NeedsHumanError, UnusableInputError
 from mlops_deploy.release import lease as leases
 from mlops_deploy.release.codec import encode
-from mlops_deploy.release.exchange import Run, clock, lines, router_view
+from mlops_deploy.release.exchange import Run, clock, lines, router_view, stored
 from mlops_deploy.release.journal import Advanced, Opened, Standing, Taken
 from mlops_deploy.release.lease import Holder
 from mlops_deploy.release.observe import (
@@ -186,8 +186,11 @@ def refuse_busy() -> Run[None]:
     """Raise `LockedError` when the service is frozen, or a release of it has not ended."""
     freeze = yield from kept(FREEZE, Freeze)
     if freeze is not None:
+        own = freeze.by == (yield from stored(CURRENT)).value
+        stuck = own and (yield from situation()).open is not None
         raise LockedError(
-            f"the service is frozen by `{freeze.by}`: {freeze.reason}", hint="`mlops-deploy unfreeze` lifts it"
+            f"the service is frozen by `{freeze.by}`: {freeze.reason}",
+            hint=f"`mlops-deploy {'abort' if stuck else 'unfreeze'}` lifts it",
         )
     now = yield from situation()
     if now.open is not None:
