@@ -10,7 +10,8 @@ from mlops_deploy.cli.place import Place, placed
 def tend(place: Place) -> int:
     """Do what is due when nobody decided in time; for a timer, say every minute.
 
-    A release that waited too long for a decision turns back. Silent, with exit code 0, when nothing was due.
+    Before the promotion, a release that nobody carries on turns back; a bake that is over, a promoted one, and one
+    that was turning back are finished. Silent, with exit code 0, when nothing was due.
     """
     from mlops_deploy.api import tend as api
     from mlops_deploy.cli.progress import PlainRelease
