@@ -22,6 +22,8 @@ _PATIENCE: Final = 600
 _SOON: Final = 10
 """Seconds in which an engine that is there says which version it is."""
 
+_SSH: Final = "ssh://"
+
 _HINT: Final = "start Docker, or set `DOCKER_HOST`"
 
 
@@ -37,9 +39,11 @@ class Endpoint:
         """What `DOCKER_HOST`, `DOCKER_CONTEXT` or the current context names; raise `UnreachableError` for nothing."""
         host = os.environ.get("DOCKER_HOST")
         try:
-            return cls(host=host, context=None if host else _context())
+            found = cls(host=host, context=None if host else _context())
         except (DockerException, OSError, ValueError) as error:
             raise UnreachableError(f"no Docker Engine answers{_named()}: {_reason(error)}", hint=_HINT) from error
+        _refuse_ssh(host or (found.context.Host if found.context else None))
+        return found
 
     def client(self, patience: int) -> docker.DockerClient:
         """Connect, within ten seconds; afterwards the engine may be silent for `patience` seconds."""
@@ -110,6 +114,14 @@ class DockerEngine:
         name, _, tag = target.rpartition(":")
         with translated(f"tagging `{target}`"):
             self._client.api.tag(source, name, tag)
+
+
+def _refuse_ssh(host: str | None) -> None:
+    if host and host.startswith(_SSH):
+        raise UnreachableError(
+            f"an engine at `{host}` cannot be used: `ssh://` is not supported",
+            hint=f"`ssh -NL /tmp/engine.sock:/var/run/docker.sock {host}`, and set `DOCKER_HOST=unix:///tmp/engine.sock`",
+        )
 
 
 def _context() -> docker.context.Context | None:

@@ -70,7 +70,7 @@ def perform(effect: Effect, world: World) -> Answer:
     except UnreachableError as gone:
         return Lost(reason=gone.message)
     except DeployError as refused:
-        return Broken(reason=refused.message, lines=refused.detail, code=refused.exit_code)
+        return Broken(reason=refused.message, lines=refused.detail, code=refused.exit_code, hint=refused.hint)
 
 
 def _perform(effect: Effect, world: World) -> Answer:  # noqa: PLR0911, PLR0912, C901 - one return for each effect

@@ -207,6 +207,7 @@ class Broken:
     reason: str
     lines: tuple[str, ...] = ()
     code: int = 1
+    hint: str | None = None
 
 
 Answer = (

@@ -54,7 +54,7 @@ class BrokenWorldError(DeployError):
     """The world refuses for a reason that waiting does not mend; `code` is the exit code it calls for."""
 
     def __init__(self, broken: Broken) -> None:
-        super().__init__(broken.reason, detail=broken.lines)
+        super().__init__(broken.reason, hint=broken.hint, detail=broken.lines)
         self.exit_code = broken.code
 
 

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingMixIn, UnixStreamServer
 
 import pytest
+from docker.context import Context
 
 from mlops_deploy.adapters import docker_engine
 from mlops_deploy.adapters.docker_engine import DockerEngine
@@ -213,3 +214,17 @@ def test_a_context_that_is_not_there_is_the_trouble(monkeypatch, engine):
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setenv("DOCKER_CONTEXT", "nope")
     assert engine.trouble() == "there is no docker context `nope`"
+
+
+@pytest.mark.parametrize("named", ["host", "context"])
+def test_an_engine_behind_ssh_is_refused_with_a_way_to_reach_it(monkeypatch, tmp_path, engine, named):
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.delenv("DOCKER_CONTEXT", raising=False)
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    if named == "host":
+        monkeypatch.setenv("DOCKER_HOST", "ssh://anna@build7")
+    else:
+        monkeypatch.setattr(docker_engine, "_context", lambda: Context("far", host="ssh://anna@build7"))
+    with pytest.raises(UnreachableError, match=r"`ssh://anna@build7(:22)?` cannot be used") as caught:
+        engine.image_id("digits")
+    assert caught.value.hint.startswith("`ssh -NL /tmp/engine.sock:/var/run/docker.sock ssh://anna@build7")

@@ -14,9 +14,9 @@ from mlops_deploy.cli.status_text import span, status_lines
 from mlops_deploy.errors import UnreachableError
 from mlops_deploy.release.journal import Began, HeldBack, Turned, standing
 from mlops_deploy.release.lease import Holder, Lease
-from mlops_deploy.release.state import Cause, Freeze, Route
+from mlops_deploy.release.state import Cause, End, Freeze, Route
 from tests.fakes.command import run
-from tests.fakes.looks import NOW, RELEASE, TWO, first_live, observed, opened, router, status, view
+from tests.fakes.looks import NOW, ONE, RELEASE, TWO, first_live, observed, opened, router, status, view
 
 HERE = Place(file="mlops.yml", environment=None, target=None)
 HOLDER = Lease(token=4, ttl=60.0, holder=Holder(name="anna@build7", nonce="1", url="https://ci/7"), release=RELEASE)
@@ -67,6 +67,18 @@ def test_a_slot_that_failed_says_why_with_its_last_lines():
     assert found[2].startswith("└─ b  failed      digits@222222222222")
     assert found[3] == "      the bootstrap ended with 66"
     assert found[4:12] == [f"      | line {n}" for n in range(12, 20)]
+
+
+def test_a_live_slot_that_stopped_says_so_and_how_while_the_router_still_calls_it_up():
+    end = End(message="the server was stopped from outside, and ended with 137", lines=["last words"])
+    seen = status(first_live(a=view("a", "stopped", ONE, ended=end)))
+    found = lines(seen)
+    assert found[1].startswith("├─ a  live 100 %  digits@111111111111")
+    assert found[1].endswith("  stopped")
+    assert found[2:4] == ["│     the server was stopped from outside, and ended with 137", "│     | last words"]
+    said = document(seen)["slots"]["a"]
+    assert (said["state"], said["cause"]) == ("stopped", None)
+    assert said["ended"] == {"message": end.message, "lines": end.lines}
 
 
 def test_a_release_that_nobody_carries_on():
