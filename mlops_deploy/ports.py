@@ -1,6 +1,6 @@
 """The seams to the outside world: what the façade asks of adapters. Protocols only."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, Protocol
@@ -278,8 +278,11 @@ class Target(Protocol):
         """A stream to the keeper; None when there is no router."""
         ...
 
-    def remove(self, *, volumes: bool) -> None:
-        """Remove slots, router and network, in this order; with `volumes` the models and the state too."""
+    def remove(self, *, volumes: bool, before_router: Callable[[], None] = ...) -> None:
+        """Remove slots, router and network, in this order; with `volumes` the models and the state too.
+
+        `before_router` is called when the slots are gone and the keeper still answers.
+        """
         ...
 
 

@@ -1,5 +1,6 @@
 """`down`: end a service in order. The router answers 503 first, requests finish, then the servers stop."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -52,18 +53,28 @@ def down(service: Service, story: Story, *, volumes: bool, force: bool) -> Found
                 "the router does not run, so nobody can tell whether a release is open or the service is frozen",
                 hint="`mlops-deploy router apply` starts it, `mlops-deploy down --force` goes on all the same",
             )
-    else:
-        drain = service.spec.release.drain
-        with world_on(service, keeper) as world, service.clock.listening():
-            found = drive(take_down(service.holder, drain, force=force), world, lambda effect, _: _tell(story, effect))
-    if found.running:
-        story.say("remove the router and the network")
-    service.target.remove(volumes=volumes)
+        _remove(service, story, found, volumes=volumes)
+        return found
+    drain = service.spec.release.drain
+    with world_on(service, keeper) as world:
+        with service.clock.listening():
+            run = take_down(service.holder, drain, force=force)
+            found, session = drive(run, world, lambda effect, _: _tell(story, effect))
+        # Until the slots are gone nobody else may begin; whoever begins then, loses the router and is told so.
+        _remove(service, story, found, volumes=volumes, before_router=lambda: drive(free(session), world))
     return found
 
 
-def take_down(holder: Holder, drain: float, *, force: bool) -> Run[Found]:
-    """All that needs the lease: nobody gets requests any more, both slots are stopped, an open release is ended."""
+def _remove(
+    service: Service, story: Story, found: Found, *, volumes: bool, before_router: Callable[[], None] = lambda: None
+) -> None:
+    if found.running:
+        story.say("remove the router and the network")
+    service.target.remove(volumes=volumes, before_router=before_router)
+
+
+def take_down(holder: Holder, drain: float, *, force: bool) -> Run[tuple[Found, Session]]:
+    """Nobody gets requests any more, both slots are stopped, an open release is ended; the lease is still held."""
     lease, index = yield from leases.acquire(holder, None)
     session = Session(release="", lease=lease, index=index, renewed=(yield from clock()).elapsed)
     try:
@@ -72,16 +83,15 @@ def take_down(holder: Holder, drain: float, *, force: bool) -> Run[Found]:
         found = yield from _stopped(session, drain)
         release = yield from _end_open(session, holder)
     except InterruptedByUserError as stop:
-        yield from _free(session)
+        yield from free(session)
         raise InterruptedByUserError(
             f"{stop.message}: not everything has stopped yet",
             hint="`mlops-deploy down` goes on",
         ) from stop
     except DeployError:
-        yield from _free(session)
+        yield from free(session)
         raise
-    yield from _free(session)
-    return Found(running=found, release=release)
+    return Found(running=found, release=release), session
 
 
 def _tell(story: Story, effect: Effect) -> None:
@@ -89,7 +99,8 @@ def _tell(story: Story, effect: Effect) -> None:
         story.say(effect.text)
 
 
-def _free(session: Session) -> Run[None]:
+def free(session: Session) -> Run[None]:
+    """Let go of the lease, as the last word before the router ends."""
     with suppress(DeployError):  # it expires by itself
         yield from session.let_go()
 

@@ -1,7 +1,7 @@
 """The target `docker`: each slot and the router a Compose project, their state told by the engine itself."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Final, Literal
 
@@ -122,12 +122,13 @@ class ComposeTarget:
         """See `ports.Target`."""
         return KeeperExec(self._client.api, self._router.name) if self._router.up else None
 
-    def remove(self, *, volumes: bool) -> None:
+    def remove(self, *, volumes: bool, before_router: Callable[[], None] = lambda: None) -> None:
         """See `ports.Target`."""
         for slot in SLOTS:
             self._end_up(slot)
             self._finish_down(slot)
             self._things.clear(self._project(slot), slot, _GRACE)
+        before_router()
         self._router.remove(_GRACE)
         for slot in SLOTS:
             self._things.remove_network(slot)

@@ -7,7 +7,7 @@ No call waits for a slot's tasks: a supervisor of its own, which outlives us, ma
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -115,13 +115,14 @@ class ProcessTarget:
         """See `ports.Target`."""
         return self._router.keeper()
 
-    def remove(self, *, volumes: bool) -> None:
+    def remove(self, *, volumes: bool, before_router: Callable[[], None] = lambda: None) -> None:
         """See `ports.Target`. Waits until nothing runs; with `volumes` no file of the service is left."""
         self._service.require_ours()
         for slot in SLOTS:
             self.stop(slot, GRACE)
         for slot in SLOTS:
             self._await_absent(slot)
+        before_router()
         self._router.end()
         for slot in SLOTS:
             self._folder(slot).forget(volume=volumes)

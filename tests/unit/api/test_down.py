@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from mlops_deploy.api.down import down as end
-from mlops_deploy.api.down import take_down
+from mlops_deploy.api.down import free, take_down
 from mlops_deploy.errors import InterruptedByUserError, LockedError
 from mlops_deploy.release import executor
 from mlops_deploy.release import lease as leases
@@ -35,8 +35,14 @@ def holder(number):
     return Holder(name=f"p{number}", nonce=str(number))
 
 
+def taken_down(who, *, force=False):
+    found, session = yield from take_down(who, DRAIN, force=force)
+    yield from free(session)
+    return found
+
+
 def down(sim, number=9, inject=no_fault, *, force=False):
-    actor = sim.start(f"down {number}", take_down(holder(number), DRAIN, force=force), inject)
+    actor = sim.start(f"down {number}", taken_down(holder(number), force=force), inject)
     actor.oracle = None  # it knows releases
     sim.go()
     return actor
@@ -121,7 +127,7 @@ def test_a_holder_that_lives_is_never_pushed_aside(force):
     release = sim.start("p1", executor.release(planned("next"), "r1", holder(1)))
     for _ in range(60):
         sim.step(release)
-    actor = sim.start("down", take_down(holder(2), DRAIN, force=force))
+    actor = sim.start("down", taken_down(holder(2), force=force))
     actor.oracle = None
     sim.go()
     assert isinstance(actor.error, LockedError)
@@ -164,10 +170,26 @@ def test_a_router_that_is_down_hides_freeze_and_release_so_only_force_goes_on():
     sim = story_of("next")
     sim.ports.made = False
     removed = []
-    sim.ports.remove = lambda *, volumes: removed.append(volumes)
+    sim.ports.remove = lambda *, volumes, before_router: removed.append(volumes)
     with pytest.raises(LockedError, match="the router does not run") as caught:
         end(sim.service, sim.story, volumes=False, force=False)
     assert "`mlops-deploy router apply` starts it" in caught.value.hint
     assert removed == []
     assert end(sim.service, sim.story, volumes=False, force=True).running
     assert removed == [False]
+
+
+def test_the_lease_is_held_until_the_slots_are_gone():
+    sim = story_of("next")
+    held = []
+
+    def remove(*, volumes, before_router):
+        assert not volumes
+        held.append(sim.world.keys[leases.KEY][0]["holder"])
+        before_router()
+        held.append(sim.world.keys[leases.KEY][0]["holder"])
+
+    sim.ports.remove = remove
+    assert end(sim.service, sim.story, volumes=False, force=False).running
+    assert held[0] is not None
+    assert held[1] is None
