@@ -119,8 +119,9 @@ class DockerEngine:
 def _refuse_ssh(host: str | None) -> None:
     if host and host.startswith(_SSH):
         raise UnreachableError(
-            f"an engine at `{host}` cannot be used: `ssh://` is not supported",
-            hint=f"`ssh -NL /tmp/engine.sock:/var/run/docker.sock {host}`, and set `DOCKER_HOST=unix:///tmp/engine.sock`",
+            f"an engine at `{host}` cannot be used as such; "
+            f"`ssh -NL /tmp/engine.sock:/var/run/docker.sock {host}` forwards its socket",
+            hint="set `DOCKER_HOST=unix:///tmp/engine.sock` then",
         )
 
 

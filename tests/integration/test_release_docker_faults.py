@@ -151,7 +151,11 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_left(make_service):
 def test_a_live_server_that_is_killed_from_outside_is_said_and_healed_by_a_release(two):
     docker("kill", two.container("server", "a"))
     until(lambda: two.status()["slots"]["a"]["state"] != "running", 20, "status says that it is gone")
-    assert two.status()["slots"]["a"]["state"] in {"stopped", "failed"}
+    seen = two.status()["slots"]["a"]
+    assert seen["state"] == "stopped"
+    assert seen["ended"]["message"] == "the server was stopped from outside, and ended with 137"
+    assert "  stopped\n" in (said := two.run("status").stdout)
+    assert seen["ended"]["message"] in said
     until(lambda: not two.status()["slots"]["a"]["up"], 10, "the router calls it down")
     two.release(1)
     assert two.serves() == two.versions[1]

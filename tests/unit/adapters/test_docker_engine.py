@@ -227,4 +227,5 @@ def test_an_engine_behind_ssh_is_refused_with_a_way_to_reach_it(monkeypatch, tmp
         monkeypatch.setattr(docker_engine, "_context", lambda: Context("far", host="ssh://anna@build7"))
     with pytest.raises(UnreachableError, match=r"`ssh://anna@build7(:22)?` cannot be used") as caught:
         engine.image_id("digits")
-    assert caught.value.hint.startswith("`ssh -NL /tmp/engine.sock:/var/run/docker.sock ssh://anna@build7")
+    assert "`ssh -NL /tmp/engine.sock:/var/run/docker.sock ssh://anna@build7" in caught.value.message
+    assert "unix:///tmp/engine.sock" in caught.value.hint
