@@ -1,5 +1,6 @@
 """A candidate that fails, whatever way: told at once with its own message, nothing exposed, no request failed."""
 
+import json
 import time
 
 import pytest
@@ -127,13 +128,17 @@ def test_a_candidate_that_crashes_under_traffic_is_rolled_back_and_its_bad_answe
     service.configure(release={"bake": "60s", "drain": "5s"})
     load = service.load()
     started = time.monotonic()
-    report = service.release(2, code=5, CRASH_AFTER="9")
+    service.use(2)
+    service.configure(env={"CRASH_AFTER": "9"})
+    done = service.run("release", "--model", f"{service.name}:2", "--output", "json", code=5)
+    report = json.loads(done.stdout)
     took = time.monotonic() - started
     until(lambda: service.serves() == versions[1], 5, "back to what was live")
     time.sleep(1)
     count = load.end()
     assert report["result"] == "reverted"
-    assert "under traffic" in report["reason"]
+    assert "under traffic: the server ended with 70, and was started again" in report["reason"]
+    assert "error: crashed, as asked" in done.stderr, "its last words"
     assert took < SOON
     assert set(count["answered"]) == set(versions.values())
     assert count["failed"] == report["failed"] <= MOST_BAD, (report, count)
