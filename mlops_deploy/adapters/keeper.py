@@ -1,6 +1,7 @@
 """The client of the keeper, over any stream; every wait has an end. The protocol is in docs/keeper.md."""
 
 import json
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn, Protocol, TypeVar
@@ -169,7 +170,7 @@ class _Child:
 def _is_quiet(stream: Stream) -> bool:
     try:
         stream.receive(0)
-    except (BlockingIOError, TimeoutError):
+    except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
         return True
     except OSError:
         return False

@@ -364,7 +364,7 @@ def test_the_router_moves_to_another_port(two):
 
 
 def test_a_router_whose_sockets_are_gone_is_said_and_made_anew_when_asked_for(two):
-    for path in (two.home / "run").iterdir():
+    for path in two.sockets.iterdir():
         path.unlink()
     stuck = two.run("router", "apply", code=2)
     assert "it does not answer its keeper" in stuck.stderr

@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import subprocess
 import threading
 import time
 
@@ -185,12 +186,14 @@ def test_two_services_share_an_engine(make_service):
     assert docker("ps", "--quiet", "--filter", f"name={one.name}-") == ""
 
 
-def test_the_real_server_goes_through_blue_green_once(server_image, make_service):
+def test_the_real_server_goes_through_blue_green_once(server_image, make_service, programs, tmp_path):
     service = make_service()
-    shutil.copy(DIGITS / "model.joblib", service.folder / "model")
+    shutil.copy(DIGITS / "train.py", tmp_path)
+    subprocess.run([programs / "python", "train.py"], cwd=tmp_path, check=True)
+    shutil.copy(tmp_path / "model.joblib", service.folder / "model")
     (service.folder / "model" / "model.json").unlink()
-    shutil.copy(DIGITS / "golden.jsonl", service.folder)
-    (golden,) = map(json.loads, (DIGITS / "golden.jsonl").read_text().splitlines())
+    shutil.copy(tmp_path / "golden.jsonl", service.folder)
+    (golden,) = map(json.loads, (tmp_path / "golden.jsonl").read_text().splitlines())
     (service.folder / "body.json").write_text(json.dumps(golden["request"]))
     requires = ["scikit-learn==1.9.1"]
     service.configure(

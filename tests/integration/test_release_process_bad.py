@@ -99,7 +99,7 @@ class TestPlans:
     def test_of_another_environment(self, untouched, plan):
         (untouched.folder / "mlops.other.yml").write_text(json.dumps({"port": untouched.port + 1}))
         said = refused(untouched, 2, "release", "--plan", plan.name, "-e", "other")
-        assert "a plan for the environment that has no name, not `other`" in said
+        assert "is a plan without an environment, not for the environment `other`" in said
 
     def test_of_another_service(self, untouched, plan):
         untouched.configure(service="somebody")
@@ -107,7 +107,7 @@ class TestPlans:
             said = refused(untouched, 2, "release", "--plan", plan.name)
         finally:
             untouched.configure(service=untouched.name)
-        assert f"is a plan for the service `{untouched.name}`, not `somebody`" in said
+        assert f"is a plan for the service `{untouched.name}`, not for the service `somebody`" in said
 
     def test_cut_anywhere(self, untouched, plan):
         text, dice = plan.read_text(), random.Random(3)

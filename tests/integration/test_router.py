@@ -140,6 +140,26 @@ def test_a_request_cannot_be_smuggled_past_the_list(router, keeper, servers):
     assert {path for path, _ in servers[0].seen} <= {"/v2"}
 
 
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+def test_no_other_protocol_is_offered_to_a_server(router, keeper, servers, protocol):
+    head = f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+    head += "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    head += "X-Forwarded-For: 9.9.9.9\r\nX-Slot: b\r\n"
+    answer = raw(router, f"GET /v2 HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    headers = {name.lower(): value for name, value in servers[0].seen[-1][1].items()}
+    assert not {"upgrade", "http2-settings", "x-slot"} & set(headers)
+    assert "upgrade" not in headers.get("connection", "").lower()
+    assert headers["x-forwarded-for"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "X"])
+def test_other_methods_reach_no_server(router, keeper, servers, method):
+    answer = raw(router, f"{method} /v2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    assert re.match(rb"HTTP/1.1 40[045] ", answer), answer[:100]
+    assert [server.seen for server in servers] == [[], []]
+
+
 def test_clients_do_not_choose_their_slot_and_are_named_to_the_server(router, keeper, servers):
     assert version(router, x_slot="b") == "a"
     _, headers = servers[0].seen[-1]

@@ -1,5 +1,6 @@
 import json
 import socket
+import ssl
 import threading
 import time
 from contextlib import suppress
@@ -109,6 +110,22 @@ def test_a_stream_that_ended_or_spoke_unasked_meanwhile_is_opened_anew():
     peer.theirs.shutdown(socket.SHUT_RDWR)
     assert client.get("x") == Stored(value=1, index=2, age=3.0)
     assert peer.opened == 3
+    client.close()
+
+
+def test_an_idle_stream_over_tls_is_quiet():
+    peer = Peer(good, good)
+    client, receive = KeeperClient(peer), peer.receive
+    client.get("x")
+
+    def over_tls(seconds):
+        if seconds == 0:
+            raise ssl.SSLWantReadError
+        return receive(seconds)
+
+    peer.receive = over_tls
+    assert client.get("x") == Stored(value=1, index=2, age=3.0)
+    assert peer.opened == 1
     client.close()
 
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from mlops_deploy.errors import DeployError
+from mlops_deploy.errors import DeployError, UnreachableError
 from mlops_deploy.release.effects import Committed, Refused, Written
 from mlops_deploy.release.state import CLOSED, Route, whole
 from tests.fakes.routers import KEEPER, keeper_argv
@@ -167,7 +167,7 @@ def test_eight_keepers_at_once_write_one_after_the_other(state):
 def test_a_stopped_keeper_blocks_nobody_for_ever(state, keeper):
     with (state.root / "lock").open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(DeployError, match="another keeper has held the state folder for 5 s"):
+        with pytest.raises(UnreachableError, match="another keeper has held the state folder for 5 s"):
             state.lease()
         fcntl.flock(held, fcntl.LOCK_UN)
     assert isinstance(state.lease(), Written)

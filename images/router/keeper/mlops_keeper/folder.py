@@ -100,7 +100,7 @@ class Folder:
                 fcntl.flock(self._lock, fcntl.LOCK_EX)
         except OverdueError as late:
             fcntl.flock(self._lock, fcntl.LOCK_UN)  # it may have come with the alarm
-            raise WrongError("state", f"another keeper has held the state folder for {LOCK_SECONDS:g} s") from late
+            raise WrongError("silent", f"another keeper has held the state folder for {LOCK_SECONDS:g} s") from late
         except OSError as error:
             raise _failed("the state folder cannot be locked", error) from error
 
