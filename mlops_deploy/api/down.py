@@ -19,7 +19,7 @@ from mlops_deploy.release import lease as leases
 from mlops_deploy.release.acts import CONFIRM_SECONDS, act
 from mlops_deploy.release.effects import Effect, Tell
 from mlops_deploy.release.exchange import Run, clock, lines, router_view, slot_view
-from mlops_deploy.release.executor import open_release, tally_of
+from mlops_deploy.release.executor import refuse_busy, tally_of
 from mlops_deploy.release.journal import Ended
 from mlops_deploy.release.lease import Holder
 from mlops_deploy.release.observe import CURRENT, FREEZE, kept, situation
@@ -107,16 +107,11 @@ def free(session: Session) -> Run[None]:
 
 def _refuse_busy() -> Run[None]:
     """A release that is open, or a freeze, is somebody's word that this service is not to be touched now."""
-    freeze = yield from kept(FREEZE, Freeze)
-    if freeze is not None:
-        raise LockedError(
-            f"the service is frozen by `{freeze.by}`: {freeze.reason}",
-            hint="`mlops-deploy unfreeze` lifts it, `mlops-deploy down --force` goes on all the same",
-        )
-    found = yield from situation()
-    if found.open is not None:
-        error = open_release(found)
-        raise LockedError(error.message, hint=f"{error.hint}, `mlops-deploy down --force` ends it where it is")
+    try:
+        yield from refuse_busy()
+    except LockedError as busy:
+        hint = f"{busy.hint}, `mlops-deploy down --force` goes on all the same"
+        raise LockedError(busy.message, hint=hint) from busy
 
 
 def _stopped(session: Session, drain: float) -> Run[bool]:

@@ -431,6 +431,26 @@ def test_a_keeper_killed_at_any_call_of_a_commit_leaves_route_and_map_agreeing(r
     assert given, "the last turns are beyond the commit"
 
 
+@pytest.mark.skipif(shutil.which("strace") is None, reason="no strace is here to inject kills with")
+@pytest.mark.parametrize("when", [1, 2])
+def test_the_proxy_is_told_only_what_the_disk_holds(router, keeper, when):
+    inject = ("strace", "-qqq", "-o", "/dev/null", "-e", f"inject=rename:signal=KILL:when={when}", "-e", "signal=none")
+    doomed = KeeperStream((*inject, *keeper_argv("serve")), router.env)
+    with pytest.raises(UnreachableError):
+        doomed.commit(whole("b"), 1, 1)
+    doomed.close()
+    assert map_in_force(router) == "0"  # looked at without a keeper, which would mend it
+    assert keeper.observed().route == whole("a" if when == 1 else "b")
+
+
+def map_in_force(router):
+    with socket.socket(socket.AF_UNIX) as admin:
+        admin.connect(str(router.root / "run" / "admin.sock"))
+        admin.sendall(b"show map route.map\n")
+        said = admin.recv(1000).decode()
+    return said.split()[-1]
+
+
 def calls_of_a_commit(router, keeper, call):
     """How often a keeper that is started, commits and ends makes a system call."""
     trace = router.root / "trace"
