@@ -35,7 +35,7 @@ def test_the_configured_strategy_holds_until_another_is_asked_for():
     sim = story_of("recreate")
     assert planned(sim).strategy == "recreate"
     assert planned(sim, strategy="bluegreen").strategy == "bluegreen"
-    assert any(isinstance(step.step, Hold) for step in planned(sim, hold=True).steps)
+    assert any(isinstance(step.step, Hold) for step in planned(sim, strategy="bluegreen", hold=True).steps)
 
 
 def test_without_a_router_the_first_release_is_planned_as_it_will_be():
