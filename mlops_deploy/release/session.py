@@ -19,7 +19,7 @@ from mlops_deploy.release.effects import (
     Written,
 )
 from mlops_deploy.release.exchange import BREATH, PATIENCE, BrokenWorldError, Run, clock, lines, put, rest, stored
-from mlops_deploy.release.journal import Entry, to_line
+from mlops_deploy.release.journal import Ended, Entry, to_line
 from mlops_deploy.release.lease import Lease
 from mlops_deploy.release.observe import FREEZE
 from mlops_deploy.release.state import Artefact, Freeze, Route
@@ -38,6 +38,9 @@ class Session:
     renewed: float
     artefacts: Mapping[str, Artefact] = field(default_factory=dict)
     position: int = 0
+    closed: bool = False
+    """Whether the journal's last line is its end, after which nothing is written."""
+
     switch: float | None = None
     """Seconds from the last commit of a route to the first answer that shows it; None while nothing was committed."""
 
@@ -95,6 +98,7 @@ class Session:
                 patience = yield from self._waited(answer, patience)
                 continue
             self.position += 1
+            self.closed = isinstance(entry, Ended)
             return
 
     def _is_last(self, line: str, answer: Answer) -> Run[bool]:

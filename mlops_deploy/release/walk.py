@@ -64,8 +64,9 @@ def _broken(session: Session, standing: Standing, broken: BrokenWorldError) -> R
 
 def _interrupted(session: Session, reason: str) -> Run[Outcome]:
     time = yield from clock()
-    with suppress(DeployError):  # the journal is ahead already: it holds the step that was begun
-        yield from session.record(Interrupted(at=time.wall, reason=reason))
+    if not session.closed:
+        with suppress(DeployError):  # the journal is ahead already: it holds the step that was begun
+            yield from session.record(Interrupted(at=time.wall, reason=reason))
     return Outcome(
         result="interrupted",
         code=InterruptedByUserError.exit_code,
