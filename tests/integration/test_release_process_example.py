@@ -27,7 +27,8 @@ class Digits:
         shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns(".mlops", "mlops.lock", "*.joblib"))
         self.port = free_port()
         config = (folder / "mlops.yml").read_text(encoding="utf-8")
-        (folder / "mlops.yml").write_text(config.replace("port: 8080", f"port: {self.port}"), encoding="utf-8")
+        config = config.replace("port: 8080", f"port: {self.port}\ntarget: process")
+        (folder / "mlops.yml").write_text(config, encoding="utf-8")
         self.environ = os.environ | {"XDG_STATE_HOME": str(folder / "state"), "DOCKER_HOST": NOWHERE}
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -57,7 +58,7 @@ def test_digits_from_training_to_a_rollback_and_away(tmp_path: Path, programs: P
     digits = Digits(tmp_path / "digits", programs)
     try:
         first = digits.train()
-        released = digits.run("release")  # no engine answers, so it is target `process`
+        released = digits.run("release")  # no engine answers, and none is needed
         assert released.stdout.startswith(f"digits@{first} r-")
         assert "1 golden request, the router calls it up" in released.stderr
         assert digits.reads() == (3, first)
