@@ -2,13 +2,16 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
-from mlops_deploy.api.drive import drive
+from mlops_deploy.api.drive import World, drive
 from mlops_deploy.api.service import Service, existing_world
 from mlops_deploy.errors import DeployError, UnusableInputError
-from mlops_deploy.ports import Keeper
 from mlops_deploy.release import lease as leases
 from mlops_deploy.release.state import SLOTS
+
+_STARTING: Final = 5.0
+_POLL: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +39,7 @@ def router_apply(service: Service, *, replace: bool) -> Applied:
         lease, index = drive(leases.acquire(service.holder, None), world)
         try:
             changed = world.keeper.configure(config)
-            differs = service.target.router_differs() or _silence(world.keeper)
+            differs = service.target.router_differs() or _silence(world)
             if differs and replace:
                 service.target.replace_router(config)
         finally:
@@ -45,8 +48,13 @@ def router_apply(service: Service, *, replace: bool) -> Applied:
     return Applied(started=started, changed=changed, replaced=bool(differs) and replace, differs=differs)
 
 
-def _silence(keeper: Keeper) -> str | None:
-    return "it does not answer its keeper" if keeper.observed().applied is None else None
+def _silence(world: World) -> str | None:
+    """Why the proxy cannot be told anything; one that has just been started or reloaded is asked for some seconds."""
+    until = world.clock.elapsed() + _STARTING
+    while world.keeper.observed().applied is None:
+        if world.clock.elapsed() >= until or world.clock.pause(_POLL) is not None:
+            return "it does not answer its keeper"
+    return None
 
 
 def _started(service: Service, config: str) -> bool:
