@@ -25,10 +25,19 @@ def _haproxy_is_there() -> bool:
     return shutil.which("haproxy") is not None
 
 
-ENGINES: dict[str, Callable[[], bool]] = {"docker": _docker_answers, "haproxy": _haproxy_is_there}
+def _nomad_is_there() -> bool:
+    return shutil.which("nomad") is not None
+
+
+ENGINES: dict[str, Callable[[], bool]] = {
+    "docker": _docker_answers,
+    "haproxy": _haproxy_is_there,
+    "nomad": _nomad_is_there,
+}
 ABSENCES = {
     "docker": "no docker engine answers (`scripts/engine.sh` starts one)",
     "haproxy": "no haproxy on this machine (`apt install haproxy`)",
+    "nomad": "no `nomad` on the PATH",
 }
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mlops_deploy.spec.nomad import NomadSpec
+
 Target = Literal["docker", "nomad", "kubernetes", "process"]
 Strategy = Literal["recreate", "rolling", "bluegreen", "canary", "ab", "shadow", "staging"]
 JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
@@ -83,6 +85,7 @@ class DeploySpec:
     user: str | None
     ready: Ready
     release: ReleaseSpec
+    nomad: NomadSpec = NomadSpec()
 
     @property
     def project(self) -> str:

@@ -14,6 +14,7 @@ from mlops_deploy.cli.console import PlainStory
 from mlops_deploy.errors import UnreachableError
 from mlops_deploy.resources import IMAGES
 from tests.integration import local_service, releasing
+from tests.integration import nomad_agent as nomad_agents
 from tests.integration.releasing import BASES
 
 ROOT = Path(__file__).parents[2]
@@ -99,3 +100,10 @@ def server_image(server_base, tmp_path_factory):
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def nomad_agent(tmp_path_factory):
+    """A Nomad agent that the tests of a session share; each brings names of its own."""
+    with nomad_agents.agent(tmp_path_factory.mktemp("nomad")) as one:
+        yield one
