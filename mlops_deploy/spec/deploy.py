@@ -1,7 +1,7 @@
 """One service, complete and frozen: what `mlops.yml` with its overlay says, defaults filled in."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -85,7 +85,7 @@ class DeploySpec:
     user: str | None
     ready: Ready
     release: ReleaseSpec
-    nomad: NomadSpec = NomadSpec()
+    nomad: NomadSpec = field(default_factory=NomadSpec)
 
     @property
     def project(self) -> str:

@@ -1,4 +1,4 @@
-"""What a service may say about how it runs on a Nomad cluster, in Nomad's own words; times in seconds, sizes in bytes."""
+"""What a service may say about how it runs on a Nomad cluster, in Nomad's own words; seconds and bytes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -71,7 +71,7 @@ class NomadSpec:
     type: JobType = "service"
     periodic: str | None = None
     provider: Provider = "nomad"
-    volume: NomadVolume = NomadVolume()
+    volume: NomadVolume = field(default_factory=NomadVolume)
     pull_timeout: float = 300.0
     shutdown_delay: float = 2.0
     constraints: tuple[Constraint, ...] = ()
