@@ -8,23 +8,12 @@ from mlops_deploy.api.freshness import freshness
 from mlops_deploy.api.server_inputs import check_inputs, configured, server_tag
 from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.ports import Story
-from mlops_deploy.render.compose import render_compose
-from mlops_deploy.spec.deploy import DeploySpec, Target
+from mlops_deploy.spec.deploy import DeploySpec
 from mlops_deploy.spec.preset import Preset
 from mlops_deploy.spec.rendered import JobImage, Rendered
 from mlops_deploy.store.cache import DigestCache
 from mlops_deploy.store.files import write_named
 from mlops_deploy.store.layout import LayoutStore, Stored
-
-
-def choose_target(spec: DeploySpec, asked: str | None) -> Target:
-    """The target that was asked for, else the configuration's, else `docker`; refuse one that has no job file yet."""
-    target = asked or spec.target or "docker"
-    if target not in {"docker", "compose"}:
-        raise UnusableInputError(
-            f"target `{target}` cannot be rendered yet", hint="`--target docker` writes a Compose file"
-        )
-    return "docker"
 
 
 def choose_carrier(spec: DeploySpec, store: LayoutStore, asked: str | None) -> Stored:
@@ -61,11 +50,6 @@ def choose_server(spec: DeploySpec, preset: Preset, asked: str | None) -> JobIma
     build = configured(preset, spec.server)
     check_inputs(build)
     return JobImage(ref=str(server_tag(build)), local=True)
-
-
-def render(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset) -> Rendered:
-    """Render the service for Docker Compose, as one stand-alone file."""
-    return render_compose(spec, carrier_ref(carrier), image, preset)
 
 
 def tell_choice(spec: DeploySpec, carrier: Stored, image: JobImage, story: Story) -> None:

@@ -1,6 +1,5 @@
 """`mlops-deploy render`: a service becomes a job file."""
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from mlops_deploy.spec.rendered import Rendered
 
 TARGETS: Final = (*get_args(Target), "compose")
-FILES: Final = ("a.yml", "b.yml", "router.yml")
-"""What a release uses: both slots and the router."""
-
 _STDOUT: Final = Path("-")
 
 
@@ -86,35 +82,34 @@ def render(**chosen: object) -> None:
     """
     choices = Choices(**chosen)  # type: ignore[arg-type]  # click has checked the types
     with story() as telling:
-        rendered = _render(choices, telling)
-    _write(rendered, choices.out)
+        rendered, after = _render(choices, telling)
+    _write(rendered, choices.out, after)
 
 
-def _render(choices: Choices, telling: Story) -> "dict[Path, Rendered]":
+def _render(choices: Choices, telling: Story) -> "tuple[dict[Path, Rendered], str]":
     from mlops_deploy.api import render as api
-    from mlops_deploy.api.docker_files import render_files
+    from mlops_deploy.api.renderers import RENDERERS, choose_target
     from mlops_deploy.api.server_inputs import known_preset
 
     project, spec = require_project(choices.file, choices.environment)
-    out = choices.out
-    for place in [out.path / name for name in FILES] if out.folder else [out.path]:
+    out, renderer = choices.out, RENDERERS[choose_target(spec, choices.target)]
+    for place in [out.path / name for name in renderer.files] if out.folder else [out.path]:
         if place != _STDOUT:
             project.require_no_input(place, "the job file")
-    api.choose_target(spec, choices.target)
     preset = known_preset(spec.preset)
     carrier = api.choose_carrier(spec, project.store(), choices.model)
     image = api.choose_server(spec, preset, choices.server)
     if out.folder:
-        rendered = {out.path / name: file for name, file in render_files(spec, carrier, image, preset).items()}
+        rendered = {out.path / name: file for name, file in renderer.several(spec, carrier, image, preset).items()}
     else:
-        rendered = {out.path: api.render(spec, carrier, image, preset)}
+        rendered = {out.path: renderer.alone(spec, carrier, image, preset, out.path)}
     api.tell_choice(spec, carrier, image, telling)
     if choices.model is None:
         api.tell_changes(spec, carrier, project.cache(), telling)
-    return rendered
+    return rendered, "mlops-deploy release" if out.folder else renderer.run(out.path)
 
 
-def _write(rendered: "dict[Path, Rendered]", out: Out) -> None:
+def _write(rendered: "dict[Path, Rendered]", out: Out, after: str) -> None:
     if out.path == _STDOUT:
         click.echo(rendered[out.path].text, nl=False)
         return
@@ -124,5 +119,4 @@ def _write(rendered: "dict[Path, Rendered]", out: Out) -> None:
         make_folder(out.path)
     for path, file in rendered.items():
         write(file, path)
-    after = "mlops-deploy release" if out.folder else f"docker compose -f {shlex.quote(str(out.path))} up --wait"
     click.echo(f"next: {after}", err=True)

@@ -5,6 +5,7 @@ import os
 import re
 import resource
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
@@ -12,12 +13,11 @@ from mlops_deploy.api.freshness import MOST_READ, freshness
 from mlops_deploy.api.render import (
     choose_carrier,
     choose_server,
-    choose_target,
-    render,
     tell_changes,
     tell_choice,
     write,
 )
+from mlops_deploy.api.renderers import RENDERERS, choose_target
 from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.oci.types import INDEX, Descriptor
 from mlops_deploy.spec.deploy import ModelSpec, ServerSpec
@@ -67,9 +67,9 @@ def test_the_target_is_the_asked_one_then_the_configured_one_then_docker(spec):
     assert choose_target(dataclasses.replace(spec, target="nomad"), "docker") == "docker"
 
 
-@pytest.mark.parametrize(("configured", "asked"), [("nomad", None), (None, "kubernetes"), ("docker", "process")])
+@pytest.mark.parametrize(("configured", "asked"), [("process", None), ("docker", "process")])
 def test_a_target_without_a_job_file_is_refused(spec, configured, asked):
-    with pytest.raises(UnusableInputError, match=f"target `{asked or configured}` cannot be rendered yet"):
+    with pytest.raises(UnusableInputError, match=f"target `{asked or configured}` cannot be rendered"):
         choose_target(dataclasses.replace(spec, target=configured), asked)
 
 
@@ -94,7 +94,7 @@ def test_a_hook_gives_another_server_and_a_missing_one_is_refused(spec, preset, 
 def test_the_file_names_the_carrier_by_its_digest_and_says_which(spec, store, image, preset):
     story = Story()
     carrier = built(store, "digits", "b", tags=("registry.example.com/ml/digits:v1",))
-    text = render(spec, carrier, image, preset).text
+    text = RENDERERS["docker"].alone(spec, carrier, image, preset, Path("-")).text
     tell_choice(spec, carrier, image, story)
     assert "image: registry.example.com/ml/digits:bbbbbbbbbbbb\n" in text
     assert story.said[0].startswith("model digits@111111111111: carrier `registry.example.com/ml/digits:bbbbbbbbbbbb`")

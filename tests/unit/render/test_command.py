@@ -97,7 +97,7 @@ def test_the_server_can_be_named(project):
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["--target", "nomad"], 2, "target `nomad` cannot be rendered yet"),
+        (["--target", "process"], 2, "target `process` cannot be rendered"),
         (["--target", "nomd"], 2, "'nomd' is not one of"),
         (["--model", "nothing"], 2, "no carrier `nothing`"),
         (["--server", "A B"], 2, "`A B` is not an image reference"),

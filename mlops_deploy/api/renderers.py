@@ -1,0 +1,56 @@
+"""How a service is written for each target: the one table that `render` looks into."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from typing import Final
+
+from mlops_deploy.api.artefact import carrier_ref
+from mlops_deploy.api.docker_files import render_files
+from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.render.compose import render_compose
+from mlops_deploy.spec.deploy import DeploySpec, Target
+from mlops_deploy.spec.preset import Preset
+from mlops_deploy.spec.rendered import JobImage, Rendered
+from mlops_deploy.store.layout import Stored
+
+Alone = Callable[[DeploySpec, Stored, JobImage, Preset, Path], Rendered]
+"""One stand-alone file; the path that it goes to may choose its form."""
+
+Several = Callable[[DeploySpec, Stored, JobImage, Preset], dict[str, Rendered]]
+"""What a release uses, by file name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renderer:
+    """A target that has job files; `files` are the names of what `several` gives, `run` is how a file is run."""
+
+    alone: Alone
+    several: Several
+    files: tuple[str, ...]
+    run: Callable[[Path], str]
+
+
+def _compose(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset, _: Path) -> Rendered:
+    return render_compose(spec, carrier_ref(carrier), image, preset)
+
+
+RENDERERS: Final[Mapping[Target, Renderer]] = {
+    "docker": Renderer(
+        alone=_compose,
+        several=render_files,
+        files=("a.yml", "b.yml", "router.yml"),
+        run=lambda path: f"docker compose -f {quote(str(path))} up --wait",
+    ),
+}
+
+
+def choose_target(spec: DeploySpec, asked: str | None) -> Target:
+    """The target that was asked for, else the configuration's, else `docker`; refuse one that has no job file."""
+    target = asked or spec.target or "docker"
+    for known in RENDERERS:
+        if target == known or (target, known) == ("compose", "docker"):
+            return known
+    written = ", ".join(f"`--target {known}`" for known in RENDERERS)
+    raise UnusableInputError(f"target `{target}` cannot be rendered", hint=f"there are {written}")
