@@ -1,14 +1,22 @@
 """A plan as people read it: what changes, in which steps, and what the way back would be."""
 
 from collections.abc import Iterator
+from typing import Final
 
+from mlops_deploy.cli.console import harmless
+from mlops_deploy.release.forecast import Change, ChangeKind, Forecast
 from mlops_deploy.release.plan import Base, Held, Plan
 from mlops_deploy.release.state import Artefact, Slot
 from mlops_deploy.release.steps import Stop, describe
 
+_LONGEST: Final = 100
+"""Characters of a value that are shown."""
 
-def plan_lines(plan: Plan) -> Iterator[str]:
-    """The lines of a plan."""
+_SIGNS: Final[dict[ChangeKind, str]] = {"added": "+", "deleted": "-", "edited": "~"}
+
+
+def plan_lines(plan: Plan, forecast: Forecast | None = None) -> Iterator[str]:
+    """The lines of a plan, with what the target says of it beforehand."""
     now, then = _live(plan), plan.artefact(plan.candidate)
     if not plan.steps:
         yield f"{plan.project} on {plan.target}: nothing to do, {then.version} is live"
@@ -22,8 +30,28 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     for number, planned in enumerate(plan.steps, start=1):
         yield f"{'  steps    ' if number == 1 else ' ' * 11} {number}. {describe(planned.step)}"
     yield f"  rollback  {way_back(plan, now)}"
+    if forecast is not None:
+        yield from _column("job", [_changed(change) for change in forecast.changes])
+        yield from _column("placing", [f"impossible now: {obstacle}" for obstacle in forecast.obstacles])
+        yield from _column("beware", list(forecast.warnings))
     if plan.base.freeze is not None:
         yield f"  frozen    {plan.base.freeze}: no release begins before `mlops-deploy unfreeze`"
+
+
+def _column(name: str, lines: list[str]) -> Iterator[str]:
+    for number, line in enumerate(lines):
+        yield f"{f'  {name}' if number == 0 else '':<11} {harmless(line)}"
+
+
+def _changed(change: Change) -> str:
+    old, new = _short(change.old), _short(change.new)
+    said = f": {old} -> {new}" if change.kind == "edited" and old + new else f": {new or old}" if old + new else ""
+    return f"{_SIGNS[change.kind]} {change.place}{said}{f' ({change.note})' if change.note else ''}"
+
+
+def _short(value: str) -> str:
+    line = value.replace("\n", "\\n")
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
 
 
 def way_back(plan: Plan, now: Artefact | None) -> str:

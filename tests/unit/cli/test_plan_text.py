@@ -8,6 +8,7 @@ import pytest
 from mlops_deploy.api import decisions
 from mlops_deploy.cli.plan_text import plan_lines, way_back
 from mlops_deploy.release.effects import EnsureSlot
+from mlops_deploy.release.forecast import Change, Forecast
 from mlops_deploy.release.plan import Plan
 from mlops_deploy.release.state import Freeze
 from mlops_deploy.release.strategies import make_plan
@@ -96,3 +97,29 @@ def test_the_way_back_that_is_promised_is_the_one_that_comes():
         sim.ports.before = lambda effect, seen=started: seen.append(effect) if isinstance(effect, EnsureSlot) else None
         assert decisions.rollback(sim.service, sim.story).code == 0
         assert ("hot" in promised) == (not started), name
+
+
+def test_what_the_target_says_beforehand():
+    made = Forecast(
+        changes=(
+            Change(kind="edited", place="task server.Config.image", old="a:1", new="a:2"),
+            Change(kind="added", place="task server", note="forces create/destroy update"),
+            Change(kind="deleted", place="Env[X]", old="one\ntwo\x1b"),
+        ),
+        obstacles=("no node has 4 free cores",),
+        warnings=("images are collected after 3m", "another"),
+    )
+    lines = list(plan_lines(plan("next"), made))
+    start = lines.index("  job       ~ task server.Config.image: a:1 -> a:2")
+    assert lines[start + 1 : start + 6] == [
+        "            + task server (forces create/destroy update)",
+        "            - Env[X]: one\\ntwo\\x1b",
+        "  placing   impossible now: no node has 4 free cores",
+        "  beware    images are collected after 3m",
+        "            another",
+    ]
+
+
+def test_a_long_value_is_cut():
+    made = Forecast(changes=(Change(kind="added", place="Env[X]", new="x" * 200),))
+    assert f"  job       + Env[X]: {'x' * 99}…" in plan_lines(plan("next"), made)

@@ -1,0 +1,1 @@
+"""A Nomad cluster: jobs, allocations, variables and programs in tasks."""
