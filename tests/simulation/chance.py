@@ -147,10 +147,10 @@ def played(story: Story) -> None:
         _rival(story, random, weather)
     sim.go()
     for _ in range(random.choice((0, 0, 1, 1, 2, 3))):
-        sim.world.now += random.choice((0.0, 5.0, 61.0, 61.0, 300.0, 90000.0))
+        sim.idle(random.choice((0.0, 5.0, 61.0, 61.0, 300.0, 90000.0)))
         _visitor(story, random, weather)
         sim.go()
-    sim.world.now += 120.0
+    sim.idle(120.0)
     sim.before = None
     story.settle(random.choice(VERBS))
     story.check()
@@ -175,7 +175,7 @@ def overtaken(name: str, late: float) -> Story:
     if story.open():
         story.visit("advance", inject)
         sim.go()
-    sim.world.now += 120.0
+    sim.idle(120.0)
     story.settle("abort")
     story.check()
     return story

@@ -124,7 +124,7 @@ def _after_crash(name: str, number: int) -> Story:
     story = begin(name, 0)
     story.release(story.plan, at(number, Fault.CRASH_AFTER))
     story.sim.go()
-    story.sim.world.now += 61.0
+    story.sim.idle(61.0)
     return story
 
 
@@ -133,7 +133,7 @@ def tell_pair(name: str, first: int, second: int, verb: Verb) -> Story:
     story = _after_crash(name, first)
     story.visit(verb, at(second, Fault.CRASH_AFTER))
     story.sim.go()
-    story.sim.world.now += 61.0
+    story.sim.idle(61.0)
     story.settle(verb)
     story.check()
     return story
@@ -155,7 +155,7 @@ def _advanced(story: Story, inject: Injector) -> Story:
     story.sim.go()
     story.visit("advance", inject)
     story.sim.go()
-    story.sim.world.now += 61.0
+    story.sim.idle(61.0)
     return story
 
 

@@ -130,6 +130,12 @@ class Sim:
             if actor.over:
                 waiting = [one for one in waiting if not one.over]
 
+    def idle(self, seconds: float) -> None:
+        """Time passes, and nobody works: only what is late arrives."""
+        until = self.world.now + seconds
+        self._deliver_late(until)
+        self.world.now = until
+
     def step(self, actor: Actor) -> None:
         """One effect of `actor`."""
         effect = actor.effect
@@ -140,8 +146,8 @@ class Sim:
             self._sleep(actor, effect)
             return
         actor.slept = False
+        self._deliver_late(actor.ready)
         self.world.advance(actor.ready)
-        self._deliver_late()
         if self.before is not None:
             self.before(self)
         actor.count += 1
@@ -242,9 +248,11 @@ class Sim:
             self.late.append((at, effect))
             self.late.sort(key=lambda item: item[0])
 
-    def _deliver_late(self) -> None:
-        while self.late and self.late[0][0] <= self.world.now:
-            _, effect = self.late.pop(0)
+    def _deliver_late(self, until: float) -> None:
+        """Each at its own moment, whoever works then: what is written has stood since."""
+        while self.late and self.late[0][0] <= until:
+            at, effect = self.late.pop(0)
+            self.world.advance(at)
             self.trace.append((self.world.now, "late", 0, effect, self.world.perform(effect, 0), Fault.LATE))
 
 

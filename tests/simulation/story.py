@@ -112,14 +112,14 @@ class Story:
         if isinstance(actor.error, UnusableInputError) and "decision" in actor.error.message:
             return "advance" if "waits" in actor.error.message else "resume"
         if isinstance(actor.error, LockedError) or (actor.outcome is not None and actor.outcome.result == "locked"):
-            world.now += leases.TTL + 1
+            self.sim.idle(leases.TTL + 1)
         if actor.outcome is not None and actor.outcome.result in {"stuck", "unreachable"}:
             if not self.harmed:
                 raise ViolationError(f"I10: {actor.outcome.result} and nothing is broken: {actor.outcome.reason}")
             world.mend()
-            world.now += 5.0
+            self.sim.idle(5.0)
         if verb == "tend" and actor.outcome is None:
-            world.now += 24 * 3600.0
+            self.sim.idle(24 * 3600.0)
         return verb
 
     def _check_codes(self) -> None:
@@ -202,9 +202,9 @@ class Story:
     def again(self) -> None:
         """The service takes its next release."""
         world = self.sim.world
-        world.now += leases.TTL + 1
+        self.sim.idle(leases.TTL + 1)
         world.mend()
-        world.now += 10.0
+        self.sim.idle(10.0)
         world.fates.clear()
         actor = self.release(plan_of(NEXT, world))
         self.sim.go()

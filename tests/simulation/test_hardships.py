@@ -37,7 +37,7 @@ def test_a_promotion_stands_however_much_of_its_journal_is_lost(name: str, verb:
         del world.journals["r1"][cut:]
         written, live = world.generation, world.keys[LIVE]
         story.actors.clear()  # what they said is what the journal said then
-        world.now += 90_000.0
+        story.sim.idle(90_000.0)
         story.settle(verb)
         story.check()
         assert (world.generation, world.keys[LIVE]) == (written, live), f"{cut} lines were left"
@@ -55,7 +55,7 @@ def test_a_command_that_is_refused_writes_nothing(verb: Verb) -> None:
         story.sim.step(actor)
     actor.effect = None
     before = list(story.sim.world.journals["r1"])
-    story.sim.world.now += 61.0
+    story.sim.idle(61.0)
     refused = story.visit(verb)
     story.sim.go()
     assert refused.error is not None
@@ -84,7 +84,7 @@ def asleep_at(name: str, number: int, missed: float) -> None:
     actor.missed = missed
     story.visit("abort", after=leases.TTL + 1.0)
     sim.go()
-    sim.world.now += leases.TTL + 1.0
+    sim.idle(leases.TTL + 1.0)
     story.settle("abort")
     story.check()
 
@@ -148,7 +148,7 @@ def test_a_freeze_that_a_person_set_is_neither_replaced_nor_lifted() -> None:
     story.sim.go()
     assert actor.outcome is not None
     assert (actor.outcome.result, actor.outcome.code) == ("stuck", 6)
-    story.sim.world.now += leases.TTL + 1.0
+    story.sim.idle(leases.TTL + 1.0)
     story.sim.world.mend()
     story.settle("abort")
     assert story.sim.world.keys[FREEZE][0] == encode(freeze)
@@ -163,7 +163,7 @@ def test_who_froze_too_late_takes_it_back() -> None:
     while not actor.slept:
         story.sim.step(actor)
     story.sim.world.mend()
-    story.sim.world.now += leases.TTL + 1.0
+    story.sim.idle(leases.TTL + 1.0)
     other = story.visit("abort")
     while not other.over:
         story.sim.step(other)
@@ -174,3 +174,20 @@ def test_who_froze_too_late_takes_it_back() -> None:
     assert actor.outcome is not None
     assert actor.outcome.result == "locked"
     story.check()
+
+
+def test_a_lease_that_a_dead_process_takes_late_has_expired_when_its_seconds_are_over() -> None:
+    story = begin("next", 0)
+    story.sim.lateness = 20.0
+
+    def inject(actor: Actor, effect: Effect) -> Fault | None:
+        if isinstance(effect, PutKey):
+            return Fault.LATE if actor.hindered == 0.0 else Fault.CRASH_BEFORE
+        return None
+
+    dead = story.release(story.plan, inject)
+    story.sim.go()
+    assert dead.crashed
+    story.sim.idle(20.0)
+    assert story.sim.world.keys[leases.KEY][1] == 1
+    story.again()
