@@ -2,8 +2,9 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import yaml
 
@@ -22,15 +23,29 @@ _UNSPEAKABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
 def lay_out(template: str, document: Document, *, source: Path = JOBS) -> str:
-    """Write `document` by the template `source/template`, and make sure that the text says exactly that.
+    """Write `document` for Compose by the template `source/template`, and make sure that the text says exactly that.
 
-    Raises `UnusableInputError` for a value that no process can be given, `DeployError` for a fault of the template.
+    Compose interpolates, so every `$` is doubled. Raises `UnusableInputError` for a value that no process can be given,
+    `DeployError` for a fault of the template.
     """
-    _refuse_unspeakable(document, ())
+    quoted = cast("Document", _dollared(document))
+    return _written(source, template, quoted, document, read_back)
+
+
+def lay_out_objects(template: str, objects: Document, *, source: Path = JOBS) -> str:
+    """Write `objects`, known to the template by their keys, as YAML documents in their order: a file for Kubernetes.
+
+    What Kubernetes itself expands in a value, the objects have quoted already. Raises as `lay_out` does.
+    """
+    return _written(source, template, objects, list(objects.values()), read_objects)
+
+
+def _written(source: Path, template: str, given: Document, meant: Value, read: Callable[[str], Value]) -> str:
+    _refuse_unspeakable(given, ())
     from mlops_deploy.render.template import fill  # noqa: PLC0415 - who only looks at a release pays for no templates
 
-    text = fill(source, template, document)
-    if _canonical(read_back(text)) != _canonical(document):
+    text = fill(source, template, given)
+    if _canonical(read(text)) != _canonical(meant):
         raise DeployError(f"the template `{template}` does not say what it was given", hint="nothing was written")
     return text
 
@@ -43,9 +58,29 @@ def read_back(text: str) -> Value:
         raise DeployError(f"a rendered file cannot be read back: {wrong}") from wrong
 
 
+def read_objects(text: str) -> Value:
+    """What Kubernetes sees in `text`: its YAML documents; raise `DeployError` when it is no such file."""
+    try:
+        return list(yaml.load_all(text, Loader=_READER))
+    except (yaml.YAMLError, ValueError) as wrong:
+        raise DeployError(f"a rendered file cannot be read back: {wrong}") from wrong
+
+
 def _canonical(value: Value) -> str:
     # JSON tells true from 1 and "1" from 1, which `==` does not.
     return json.dumps(value, sort_keys=True, default=repr)
+
+
+def _dollared(value: Value) -> Value:
+    match value:
+        case str():
+            return value.replace("$", "$$")
+        case list():
+            return [_dollared(item) for item in value]
+        case dict():
+            return {key: _dollared(item) for key, item in value.items()}
+        case int():
+            return value
 
 
 def _undollared(value: Value) -> Value:

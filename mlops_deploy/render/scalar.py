@@ -8,7 +8,7 @@ Scalar = bool | int | str
 """No null and no fraction: YAML readers disagree about both."""
 
 # Plain where YAML 1.1 and 1.2 agree on a string: a name, a path, an amount with its unit; and no word of theirs.
-_PLAIN: Final = re.compile(r"[A-Za-z/](?:[A-Za-z0-9_./@-]|:(?!$))*|[0-9]+(?:ms|s|k|m|g)")
+_PLAIN: Final = re.compile(r"[A-Za-z/](?:[A-Za-z0-9_./@-]|:(?!$))*|[0-9]+(?:ms|s|k|m|g|[KMGT]i)")
 _WORDS: Final = frozenset({"y", "yes", "n", "no", "on", "off", "true", "false", "null"})
 
 # JSON inside a string is easier to read in single quotes.
@@ -19,7 +19,7 @@ _BEYOND_JSON: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 def as_yaml(value: Scalar | list[str]) -> str:
-    """Write `value` for Compose to read: quoted where needed, each `$` doubled because Compose interpolates."""
+    """Write `value`, quoted where needed."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -38,7 +38,6 @@ def _is_plain(text: str) -> bool:
 
 
 def _quoted(text: str) -> str:
-    text = text.replace("$", "$$")
     if _SINGLE.fullmatch(text):
         return "'" + text.replace("'", "''") + "'"
     written = json.dumps(text, ensure_ascii=False)

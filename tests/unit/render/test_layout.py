@@ -1,7 +1,7 @@
 import pytest
 
 from mlops_deploy.errors import DeployError, UnusableInputError
-from mlops_deploy.render.layout import lay_out, read_back
+from mlops_deploy.render.layout import lay_out, lay_out_objects, read_back, read_objects
 
 DOCUMENT = {"name": "digits", "count": 3, "on": True}
 
@@ -39,6 +39,23 @@ def test_a_template_that_gives_no_yaml_is_caught(tmp_path):
 def test_a_dollar_that_compose_would_interpolate_is_caught():
     with pytest.raises(DeployError, match="stands alone"):
         read_back("name: $$$HOME\n")
+
+
+def test_objects_are_written_in_their_order_and_their_dollars_are_left_alone(tmp_path):
+    (tmp_path / "t.j2").write_text("name: {{ first.name }}\n---\nname: {{ second.name }}\n")
+    objects = {"first": {"name": "$(A)"}, "second": {"name": "$$"}}
+    text = lay_out_objects("t.j2", objects, source=tmp_path)
+    assert text == 'name: "$(A)"\n---\nname: "$$"\n'
+    assert read_objects(text) == list(objects.values())
+
+
+@pytest.mark.parametrize(
+    "template", ["name: {{ first.name }}\n", "name: {{ first.name }}\n---\nname: b\n---\nmore: 1\n"]
+)
+def test_an_object_too_few_or_too_many_is_caught(tmp_path, template):
+    (tmp_path / "t.j2").write_text(template)
+    with pytest.raises(DeployError, match="does not say what it was given"):
+        lay_out_objects("t.j2", {"first": {"name": "a"}, "second": {"name": "b"}}, source=tmp_path)
 
 
 @pytest.mark.parametrize(("value", "what"), [("a\0b", "NUL"), ("a\ud800b", "surrogate")])
