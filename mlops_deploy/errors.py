@@ -4,6 +4,7 @@ DeployError                  1    unexpected, or local I/O; nothing exposed
 ├── UnusableInputError       2    usage, configuration, a model or file that cannot be used
 │   └── ConfigError          2    mistakes in a configuration file, each with its position
 ├── LockedError              3    another process holds what is needed, for longer than anybody waits
+├── ConflictError            3    somebody else changed it since it was read
 ├── NeverReadyError          4    a server never became ready; nothing was exposed
 ├── NeedsHumanError          6    the state, or the way back, could not be confirmed
 ├── UnreachableError         8    engine, registry or target does not answer; a retry makes sense
@@ -42,6 +43,12 @@ class ConfigError(UnusableInputError):
 
 class LockedError(DeployError):
     """Another process holds what is needed, and did not let go in time."""
+
+    exit_code = 3
+
+
+class ConflictError(DeployError):
+    """Somebody else changed what was to be written since it was read; nothing was written."""
 
     exit_code = 3
 

@@ -49,7 +49,8 @@ EXTRA = {"cli.wiring": {"adapters"}}
 
 ONLY_IN = {
     "docker": ("adapters",),
-    "nomad": ("adapters",),
+    "nomad": ("adapters.nomad",),
+    "websocket": ("adapters.nomad",),
     "requests": ("adapters",),
     "urllib3": ("adapters",),
     "click": ("cli",),

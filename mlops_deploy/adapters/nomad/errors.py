@@ -1,0 +1,207 @@
+"""What goes wrong between us and a Nomad API, in words that name the next step."""
+
+import errno
+import json
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import requests
+
+from mlops_deploy.adapters.nomad.rights import needed_right
+from mlops_deploy.adapters.nomad.settings import Cluster
+from mlops_deploy.errors import ConflictError, DeployError, UnreachableError, UnusableInputError
+
+_LATER: Final = (
+    "No cluster leader",
+    "Not ready to serve consistent reads",
+    "leadership lost",
+    "node is not the leader",
+    "No path to node",
+    "rpc error: ",
+    "keyring has not been initialized",
+    "failed to get conn",
+    "timed out enqueuing operation",
+    "connection reset by peer",
+    "connection refused",
+    "i/o timeout",
+)
+"""What servers say while they look for a leader, or for each other."""
+
+_TOKENS: Final = {
+    "ACL token not found": "is not known to it",
+    "ACL token expired": "has expired",
+    "ACL token is invalid": "is no token",
+}
+
+_REASONS: Final = {
+    errno.ECONNREFUSED: "nothing listens there",
+    errno.EHOSTUNREACH: "there is no route to it",
+    errno.ENETUNREACH: "there is no route to it",
+    errno.ENOENT: "there is no such socket",
+    errno.EACCES: "this user may not use that socket",
+}
+
+
+def silence(cluster: Cluster, error: Exception) -> DeployError:
+    """No answer came: there is nobody, or somebody we cannot talk with."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError):
+            return _untrusted(cluster, cause)
+    hint = "set `NOMAD_ADDR` to the address of an agent of the cluster, or start one"
+    return UnreachableError(f"no Nomad API answers at `{cluster.place}`: {_reason(causes)}", hint=hint)
+
+
+def strange(cluster: Cluster, answer: requests.Response) -> DeployError:
+    """Something answers that is not Nomad: a web page, a redirection, a text where a document is due."""
+    text = re.sub(r"<[^>]*>|\s+", " ", answer.text[:2000]).strip()
+    what = " ".join(text.split())[:80] or answer.reason or "nothing"
+    return UnreachableError(
+        f"what answers at `{cluster.place}` is not a Nomad API: status {answer.status_code}, `{what}`",
+        hint="set `NOMAD_ADDR` to the address of an agent, and see which proxy is in between",
+    )
+
+
+def refusal(cluster: Cluster, answer: requests.Response) -> DeployError:
+    """A Nomad API says no."""
+    text = said(answer.text)
+    if answer.status_code == requests.codes.forbidden:
+        return _forbidden(cluster, answer, text)
+    if "HTTP request to an HTTPS server" in text:
+        hint = "write `https://` instead of `http://` in `NOMAD_ADDR`"
+        return UnreachableError(f"`{cluster.place}` speaks TLS", hint=hint)
+    if answer.status_code in {429, 502, 503, 504} or any(one in text for one in _LATER):
+        what = f"the Nomad API at `{cluster.place}` cannot answer now: {_first(text, answer)}"
+        return UnreachableError(what, hint="try again in a moment")
+    return _known(cluster, text) or DeployError(
+        f"the cluster refuses to {_deed(answer)}: {_first(text, answer)}", detail=text.splitlines()[1:]
+    )
+
+
+def _known(cluster: Cluster, text: str) -> DeployError | None:
+    if "Enforcing job modify index" in text:
+        return ConflictError("somebody else has changed the job meanwhile", detail=(text,), hint="plan again")
+    if missing := re.search(r'nonexistent namespace "(.*)"', text):
+        return no_namespace(missing.group(1))
+    if "No path to region" in text:
+        return UnusableInputError(
+            f"there is no region `{cluster.region}`", hint="set `NOMAD_REGION` to one that exists"
+        )
+    return None
+
+
+def no_namespace(name: str) -> UnusableInputError:
+    """A namespace that is not there."""
+    return UnusableInputError(
+        f"there is no namespace `{name}` on the cluster",
+        hint=f"make it with `nomad namespace apply {name}`, or name another one by `nomad.namespace` in `mlops.yml`"
+        " or by `NOMAD_NAMESPACE`",
+    )
+
+
+class AbsentError(DeployError):
+    """What was asked for is not there."""
+
+
+def absent(answer: requests.Response) -> AbsentError:
+    """A thing that is not there."""
+    return AbsentError(f"the cluster cannot {_deed(answer)}: {_first(said(answer.text), answer)}")
+
+
+def said(text: str) -> str:
+    """What a server said, without the wrapping of the calls between servers."""
+    inner = re.sub(r"^(?:rpc error: )?RPC Error:: ?\d+,", "", text.strip())
+    return re.sub(r"^(?:rpc error: )", "", inner) if inner != text.strip() else inner
+
+
+def _forbidden(cluster: Cluster, answer: requests.Response, text: str) -> DeployError:
+    for known, what in _TOKENS.items():
+        if known in text:
+            return UnusableInputError(
+                f"the cluster at `{cluster.place}` refuses the token: it {what}",
+                hint="set `NOMAD_TOKEN` to the secret id of a token that `nomad acl token list` shows",
+            )
+    right = needed_right(answer.request.method or "GET", _path(answer), cluster.namespace)
+    who = "no token is set, and anonymous users" if cluster.token is None else "the token that `NOMAD_TOKEN` names"
+    lacks = "lack" if cluster.token is None else "lacks"
+    return UnusableInputError(
+        f"the cluster refuses to {_deed(answer)}: {who} {lacks} {right.text}",
+        hint=f"give the token a policy with `{right.policy}`, or set `NOMAD_TOKEN` to one that has it",
+        detail=() if text == "Permission denied" else (text,),
+    )
+
+
+def _deed(answer: requests.Response) -> str:
+    return needed_right(answer.request.method or "GET", _path(answer), "").deed
+
+
+def _path(answer: requests.Response) -> str:
+    return unquote(urlsplit(answer.request.url or "").path).partition("/v1/")[2]
+
+
+def _first(text: str, answer: requests.Response) -> str:
+    return text.split("\n", maxsplit=1)[0][:300] or f"status {answer.status_code}"
+
+
+def _untrusted(cluster: Cluster, error: ssl.SSLError) -> UnreachableError:
+    text = f"{error.reason or ''} {error}"
+    name = cluster.server_name or urlsplit(cluster.address).hostname
+    if isinstance(error, ssl.SSLCertVerificationError):
+        why = error.verify_message.rstrip(".")
+        if "mismatch" in why:
+            return UnreachableError(
+                f"the certificate at `{cluster.place}` is for another name than `{name}`",
+                hint="set `NOMAD_TLS_SERVER_NAME` to the name in it, such as `server.global.nomad`",
+                detail=(why,),
+            )
+        hint = "set `NOMAD_CACERT` to the certificate of the authority that has signed it"
+        return UnreachableError(f"the certificate at `{cluster.place}` is not to be trusted: {why}", hint=hint)
+    if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text:
+        hint = "write `http://` instead of `https://` in `NOMAD_ADDR`"
+        return UnreachableError(f"`{cluster.place}` does not speak TLS", hint=hint)
+    if "CERTIFICATE_REQUIRED" in text.upper() or "BAD_CERTIFICATE" in text.upper() or "UNKNOWN_CA" in text.upper():
+        return UnreachableError(
+            f"the cluster at `{cluster.place}` asks for a certificate that it trusts",
+            hint="set `NOMAD_CLIENT_CERT` and `NOMAD_CLIENT_KEY` to a certificate of its authority and its key",
+        )
+    return UnreachableError(f"no TLS with `{cluster.place}`: {error.reason or error}", hint="see its `tls` block")
+
+
+def _reason(causes: list[BaseException]) -> str:
+    for cause in causes:
+        if isinstance(cause, (TimeoutError, requests.Timeout)):
+            return "it is silent"
+        if isinstance(cause, socket.gaierror):
+            return "its name is not known"
+        if isinstance(cause, OSError) and cause.errno in _REASONS:
+            return _REASONS[cause.errno]
+    last = causes[-1]
+    return (getattr(last, "strerror", None) or str(last) or type(last).__name__).lower().rstrip(".")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what is behind it: HTTP libraries wrap it as cause, as context, as argument, as `reason`."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop(0)
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        inside = [*one.args, getattr(one, "reason", None)]
+        waiting += [thing for thing in inside if isinstance(thing, BaseException)] + [one.__cause__, one.__context__]
+
+
+def document(cluster: Cluster, answer: requests.Response) -> object:
+    """The JSON of an answer; None for an empty one."""
+    if not answer.content:
+        return None
+    try:
+        return json.loads(answer.content)
+    except ValueError as error:
+        raise strange(cluster, answer) from error
