@@ -63,6 +63,20 @@ def test_what_is_no_request_gets_an_error_and_the_next_one_its_answer(raw, line,
     assert raw(b'{"keeper": 1, "id": "next", "op": "journals"}') == {"id": "next", "ok": {"names": []}}
 
 
+@pytest.mark.parametrize("size", [8 << 20, 30 << 20])
+def test_a_request_that_is_too_long_gets_an_error_and_the_next_one_its_answer(state, keeper, raw, size):
+    state.lease()
+    request = {"keeper": 1, "id": 1, "op": "put", "key": "k", "value": "", "index": 0, "token": 1}
+    room = (8 << 20) - 1 - len(json.dumps(request))
+    assert raw(json.dumps(request | {"value": "x" * room}).encode()) == {"id": 1, "ok": {"index": 1}}
+    error = raw(json.dumps(request | {"value": "x" * size, "index": 1}).encode())["error"]
+    assert (error["kind"], error["message"]) == ("input", "a request has less than 8 MiB")
+    assert raw(b'{"keeper": 1, "id": "next", "op": "journals"}') == {"id": "next", "ok": {"names": []}}
+    with pytest.raises(DeployError, match="less than 8 MiB"):
+        keeper.put("k", "x" * size, 1, 1)
+    assert keeper.get("k").index == 1
+
+
 def test_no_request_ends_the_keeper(raw, state):
     chance = random.Random(11)
     before = state.route()

@@ -163,6 +163,8 @@ def _checked_op(request: dict) -> str:
 
 
 def _parsed(line: bytes) -> dict:
+    if len(line) >= LIMIT:
+        raise WrongError("input", f"a request has less than {LIMIT >> 20} MiB")
     try:
         request = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -180,9 +182,9 @@ def _field(request: dict, name: str, kind: type) -> object:
 
 
 def _lines() -> Iterator[bytes]:
-    """The requests, until the stream ends, one is too long, or nobody has asked for an hour."""
+    """The requests, of one that is too long the beginning, until the stream ends or nobody has asked for an hour."""
     waiting = bytearray()
-    while len(waiting) < LIMIT and select.select((0,), (), (), IDLE)[0]:
+    while select.select((0,), (), (), IDLE)[0]:
         part = os.read(0, 1 << 16)
         if not part:
             return
@@ -191,6 +193,7 @@ def _lines() -> Iterator[bytes]:
             *whole, rest = waiting.split(b"\n")
             waiting = rest
             yield from whole
+        del waiting[LIMIT:]
 
 
 def _send(answer_: dict) -> None:
