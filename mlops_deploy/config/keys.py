@@ -2,12 +2,14 @@
 
 from typing import Final, get_args
 
+from mlops_deploy.config.amounts import DEADLINE, SIZE, WAIT
 from mlops_deploy.config.environment import Environment
 from mlops_deploy.config.fields import NOTHING, Field, Table, Values
-from mlops_deploy.config.kinds import Bounded, Choice, JsonMap, ListOf, Number, Parsed, PathTo, Text, Whole
+from mlops_deploy.config.kinds import Choice, JsonMap, ListOf, Number, Parsed, PathTo, Text, Whole
+from mlops_deploy.config.kubernetes_keys import KUBERNETES
 from mlops_deploy.spec.deploy import JsonValue, Ready, ReleaseSpec, Strategy, Target
 from mlops_deploy.spec.refs import IMAGE_REF_PATTERN, MODEL_NAME_PATTERN, ImageRef
-from mlops_deploy.spec.units import DURATION_PATTERN, SIZE_PATTERN, parse_duration, parse_size, show_duration
+from mlops_deploy.spec.units import show_duration
 
 SERVICE_PATTERN: Final = r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?"
 RESERVED: Final = (
@@ -26,18 +28,6 @@ _MODEL_NAME: Final = Text(
 _IMAGE: Final = Parsed(
     Text("an image reference such as `NAME:TAG` or `NAME@sha256:…`", IMAGE_REF_PATTERN),
     lambda text: str(ImageRef.parse(text)),
-)
-_SIZE: Final = Bounded(
-    Parsed(Text("a size such as `512Mi`, `2GiB` or `1.5G`, from 6Mi to 1024Ti", SIZE_PATTERN), parse_size),
-    least=6 << 20,
-    most=1 << 50,
-)
-_FORM: Final = "a duration such as `30s`, `2m` or `1h30m`"
-_WAIT: Final = Bounded(
-    Parsed(Text(f"{_FORM}, at most 720h", DURATION_PATTERN), parse_duration), least=0.0, most=720 * 3600.0
-)
-_DEADLINE: Final = Bounded(
-    Parsed(Text(f"{_FORM}, from 1s to 720h", DURATION_PATTERN), parse_duration), least=1.0, most=720 * 3600.0
 )
 _READY: Final = Ready()
 _RELEASE: Final = ReleaseSpec()
@@ -178,7 +168,7 @@ CPU: Final[Field[float | None]] = Field(
     "cpu", Number(0.01, 4096), doc="Limit in cores.", default=None, example="0.5", shown="no limit"
 )
 MEMORY: Final[Field[int | None]] = Field(
-    "memory", _SIZE, doc="Limit with a unit: `512Mi`, `2GiB`, `1.5G`.", default=None, example="512Mi", shown="no limit"
+    "memory", SIZE, doc="Limit with a unit: `512Mi`, `2GiB`, `1.5G`.", default=None, example="512Mi", shown="no limit"
 )
 _RESOURCES_TABLE: Final = Table((CPU, MEMORY), doc="Limits of the server.")
 RESOURCES: Final[Field[Values]] = Field("resources", _RESOURCES_TABLE, doc=_RESOURCES_TABLE.doc, default=NOTHING)
@@ -202,7 +192,7 @@ GOLDEN: Final = Field(
 )
 READY_DEADLINE: Final = Field(
     "deadline",
-    _DEADLINE,
+    DEADLINE,
     doc="How long a server may take to become ready.",
     default=_READY.deadline,
     example="2m",
@@ -222,7 +212,7 @@ STRATEGY: Final[Field[Strategy]] = Field(
 )
 BAKE: Final = Field(
     "bake",
-    _WAIT,
+    WAIT,
     doc="How long a new version is watched before the old one goes.",
     default=_RELEASE.bake,
     example="60s",
@@ -230,7 +220,7 @@ BAKE: Final = Field(
 )
 DRAIN: Final = Field(
     "drain",
-    _WAIT,
+    WAIT,
     doc="How long requests under way may take to end.",
     default=_RELEASE.drain,
     example="30s",
@@ -238,7 +228,7 @@ DRAIN: Final = Field(
 )
 RELEASE_DEADLINE: Final = Field(
     "deadline",
-    _DEADLINE,
+    DEADLINE,
     doc="How long a release waits for its candidate, whatever `ready.deadline` says; then it turns back.",
     default=_RELEASE.deadline,
     example="10m",
@@ -304,7 +294,7 @@ DOC: Final = (
     "maps merge, lists and scalars replace. JSON works too. Keys that start with `x-` are ignored."
 )
 TABLE: Final = Table(
-    (SERVICE, MODEL, PRESET, SERVER, TARGET, PORT, ENV, RESOURCES, USER, READY, RELEASE),
+    (SERVICE, MODEL, PRESET, SERVER, TARGET, PORT, ENV, RESOURCES, USER, READY, RELEASE, KUBERNETES),
     doc=DOC,
     synonyms=SYNONYMS,
 )

@@ -9,6 +9,7 @@ from mlops_deploy.config import keys
 from mlops_deploy.config.fields import At, Values, found
 from mlops_deploy.config.golden import read_golden
 from mlops_deploy.config.issues import Issue, Issues
+from mlops_deploy.config.kubernetes_keys import KUBERNETES, kubernetes_spec
 from mlops_deploy.config.marks import Mapping, Node, Scalar, parse
 from mlops_deploy.config.overlay import lay_over, overlay_path
 from mlops_deploy.config.read import is_there, read
@@ -203,4 +204,5 @@ def _spec(values: Values, golden: tuple[GoldenRequest, ...], root: Path, environ
             drain=release[keys.DRAIN],
             deadline=release[keys.RELEASE_DEADLINE],
         ),
+        kubernetes=kubernetes_spec(values[KUBERNETES]),
     )

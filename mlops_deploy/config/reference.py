@@ -20,8 +20,7 @@ def section(field: Field[Any]) -> str:
     if not isinstance(field.kind, Table):
         return "\n".join(_entry(field, "")) + "\n"
     required = " (required)" if field.required else ""
-    entries = (line for one in field.kind.fields for line in _entry(one, f"{field.key}."))
-    return "\n".join((f"## {field.key}{required}", "", field.doc, "", *entries)) + "\n"
+    return "\n".join((f"## {field.key}{required}", "", field.doc, "", *_entries(field.kind, f"{field.key}."))) + "\n"
 
 
 def json_schema(table: Table, title: str) -> Schema:
@@ -33,6 +32,17 @@ def json_schema(table: Table, title: str) -> Schema:
 def example(table: Table) -> str:
     """A complete file that loads as it is; optional keys are there as `#key: value`, ready to be switched on."""
     return "\n".join(_example(table, "", off=False)) + "\n"
+
+
+def _entries(table: Table, prefix: str) -> Iterator[str]:
+    """Every key; a map in the section is followed by its own keys, under their full names."""
+    for one in table.fields:
+        if isinstance(one.kind, Table):
+            yield f"* `{prefix}{one.key}` (a map)"
+            yield from _wrapped(one.doc, "  ")
+            yield from _entries(one.kind, f"{prefix}{one.key}.")
+        else:
+            yield from _entry(one, prefix)
 
 
 def _entry(field: Field[Any], prefix: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from mlops_deploy.spec.kubernetes import KubernetesSpec
 from mlops_deploy.spec.nomad import NomadSpec
 
 Target = Literal["docker", "nomad", "kubernetes", "process"]
@@ -86,6 +87,7 @@ class DeploySpec:
     ready: Ready
     release: ReleaseSpec
     nomad: NomadSpec = field(default_factory=NomadSpec)
+    kubernetes: KubernetesSpec = field(default_factory=KubernetesSpec)
 
     @property
     def project(self) -> str:

@@ -19,6 +19,7 @@ from mlops_deploy.spec.deploy import (
     Resources,
     ServerSpec,
 )
+from mlops_deploy.spec.kubernetes import KubernetesSpec, KubernetesVolume
 
 Look = Callable[..., Examined]
 
@@ -41,6 +42,7 @@ resources: {cpu: 0.5, memory: 1.5G}
 user: 1000:10
 ready: {golden: golden.jsonl, deadline: 1h30m}
 release: {strategy: canary, bake: 0s, drain: 1.5s, deadline: 2m}
+kubernetes: {namespace: predictions, volume: {kind: image, size: 2Gi}}
 """
 GOLDEN = '{"request": {"inputs": [{"data": [1, 2.5]}]}, "expect": [{"data": ["\\ud83d\\ude42"]}], "tolerance": 0.1}\n'
 
@@ -99,6 +101,8 @@ def test_the_fullest_file(look: Look, folder: Path) -> None:
     request = GoldenRequest(request={"inputs": [{"data": [1, 2.5]}]}, expect=({"data": ["🙂"]},), tolerance=0.1)
     assert spec.ready == Ready(golden=(request,), deadline=5400.0)
     assert spec.release == ReleaseSpec(strategy="canary", bake=0.0, drain=1.5, deadline=120.0)
+    volume = KubernetesVolume(kind="image", size=2 << 30)
+    assert spec.kubernetes == KubernetesSpec(namespace="predictions", volume=volume)
 
 
 def test_the_pure_python_parser_reads_the_same(look: Look, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,10 +17,16 @@ QUOTE = "some YAML readers take this for another kind of value: put it in quotes
 DURATION = "a duration such as `30s`, `2m` or `1h30m`"
 SIZE = "a size such as `512Mi`, `2GiB` or `1.5G`, from 6Mi to 1024Ti"
 IMAGE = "an image reference such as `NAME:TAG` or `NAME@sha256:…`"
-TOP = "`service`, `model`, `preset`, `server`, `target`, `port`, `env`, `resources`, `user`, `ready`, `release`"
+TOP = (
+    "`service`, `model`, `preset`, `server`, `target`, `port`, `env`, `resources`, `user`, `ready`, `release`, "
+    "`kubernetes`"
+)
 
 # What is added below BASE (which has two lines), and what is said: place, message, fix.
 ONE_MISTAKE = [
+    ("kubernetes: {volume: {kind: pvc}}", "3:29", "`kubernetes.volume.kind` must be one of `emptyDir`, `image`", "found `pvc`"),
+    ("kubernetes: {namespace: A_b}", "3:25", "`kubernetes.namespace` must be lower-case letters, digits and `-`, at most 63", "found `A_b`"),
+    ("kubernetes: {volume: {sise: 1Gi}}", "3:23", "unknown key `sise`", "in `kubernetes.volume`; did you mean `size`?"),
     ("port: 0", "3:7", "`port` must be a whole number from 1 to 65535", "found the number `0`"),
     ("port: 65536", "3:7", "`port` must be a whole number from 1 to 65535", "found the number `65536`"),
     ("port: -1", "3:7", "`port` must be a whole number from 1 to 65535", "found the number `-1`"),
