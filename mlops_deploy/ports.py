@@ -143,6 +143,14 @@ class Engine(Protocol):
         """Give the image `source` a further name `NAME:TAG`."""
         ...
 
+    def pull(self, ref: str) -> None:
+        """Get the image `ref` from its registry; raise `UnusableInputError` when the registry has none of that name."""
+        ...
+
+    def labels(self, ref: str) -> Mapping[str, str] | None:
+        """The labels of the image that `ref` names there, None when it names none."""
+        ...
+
 
 class ImageBuilder(Protocol):
     """Makes images from Dockerfiles in an engine."""

@@ -3,7 +3,7 @@
 #
 #   engine.sh                 the engine, the client, and its compose and buildx plugins
 #   engine.sh --build-tools   also what images are built from without a registry: debootstrap, a static busybox
-#   engine.sh --test-tools    also what only the tests need: skopeo, strace, haproxy, wrk
+#   engine.sh --test-tools    also what only the tests need: skopeo, strace, haproxy, wrk, docker-registry
 #   engine.sh --stop          ends this machine's engine: for callers who know that they had it started
 #
 # The story goes to stderr, one line naming the engine to stdout. Exit codes: 0 the engine answers and every tool
@@ -43,6 +43,7 @@ missing_tools() {
     has_command skopeo || echo skopeo
     has_command strace || echo strace
     has_command haproxy || echo haproxy
+    has_command docker-registry || echo docker-registry
     has_command wrk || echo wrk ;;
   esac
 }

@@ -1,4 +1,4 @@
-"""The Docker Engine through its SDK: what is there, load, tag."""
+"""The Docker Engine through its SDK: what is there, load, tag, pull."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -10,11 +10,11 @@ from typing import Final, Self
 import docker
 import requests.exceptions
 from docker.context import ContextAPI
-from docker.errors import APIError, DockerException, ImageNotFound
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from mlops_deploy.errors import DeployError, UnreachableError
+from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
 from mlops_deploy.oci.types import Platform
-from mlops_deploy.spec.refs import Digest
+from mlops_deploy.spec.refs import Digest, ImageRef
 
 _PATIENCE: Final = 600
 """Seconds that the engine may take between two signs of life; unpacking a large layer says nothing meanwhile."""
@@ -114,6 +114,30 @@ class DockerEngine:
         name, _, tag = target.rpartition(":")
         with translated(f"tagging `{target}`"):
             self._client.api.tag(source, name, tag)
+
+    def pull(self, ref: str) -> None:
+        """Pull `ref`, with the credentials that the docker program uses."""
+        parsed = ImageRef.parse(ref)
+        tag = str(parsed.digest or parsed.tag or "latest")
+        with translated(f"pulling `{ref}`"):
+            try:
+                for event in self._client.api.pull(parsed.name, tag=tag, stream=True, decode=True):
+                    if "error" in event:
+                        raise DeployError(f"`{ref}` cannot be pulled: {event['error']}")
+            except NotFound as absent:
+                raise UnusableInputError(
+                    f"the registry has no `{ref}`, or does not show it: {absent.explanation}",
+                    hint="`docker login` gives the engine the right to read it, where it is there",
+                ) from absent
+
+    def labels(self, ref: str) -> dict[str, str] | None:
+        """The labels of the image `ref`."""
+        with translated(f"looking for `{ref}`"):
+            try:
+                found = self._client.api.inspect_image(ref)  # type: ignore[no-untyped-call]  # the SDK lacks the annotation
+            except ImageNotFound:
+                return None
+        return dict(found["Config"].get("Labels") or {})
 
 
 def _refuse_ssh(host: str | None) -> None:

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlops_deploy.api.drive import drive
-from mlops_deploy.api.render import choose_carrier, tell_changes
-from mlops_deploy.api.service import Service, world_on
+from mlops_deploy.api.pulled import in_registry
+from mlops_deploy.api.render import choose_carrier, require_model, tell_changes
+from mlops_deploy.api.service import Service, Supply, world_on
 from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.ports import Story
 from mlops_deploy.release.observe import observe
@@ -14,7 +15,7 @@ from mlops_deploy.release.state import CLOSED, Artefact, Counters, Lane, Observe
 from mlops_deploy.release.strategies import make_plan
 from mlops_deploy.store.cache import DigestCache
 from mlops_deploy.store.files import write_named
-from mlops_deploy.store.layout import LayoutStore
+from mlops_deploy.store.layout import LayoutStore, Stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +41,26 @@ class Shelf:
 
 def find_candidate(service: Service, shelf: Shelf, wish: Wish, story: Story) -> Artefact:
     """What would be released: the newest carrier unless one is named, on the server; tells when files changed since."""
-    carrier = choose_carrier(service.spec, shelf.store, wish.model)
-    artefact = service.supply().artefact(carrier, wish.server)
+    supply = service.supply()
+    carrier = _carrier(service, supply, shelf, wish.model, story)
+    server = in_registry(wish.server or service.spec.server.image or "")
+    if server is not None:
+        supply.fetch(server, story)
+    artefact = supply.artefact(carrier, wish.server)
     if wish.model is None:
         tell_changes(service.spec, carrier, shelf.cache, story)
     return artefact
+
+
+def _carrier(service: Service, supply: Supply, shelf: Shelf, asked: str | None, story: Story) -> Stored:
+    """The carrier of the store; one that is named by its digest and is not there, of its registry."""
+    ref = None if asked is None else in_registry(asked)
+    if asked is None or ref is None or shelf.store.has_carrier(asked):
+        return choose_carrier(service.spec, shelf.store, asked)
+    supply.fetch(ref, story)
+    carrier = supply.carrier(ref)
+    require_model(service.spec, carrier, asked)
+    return carrier
 
 
 def plan_from(service: Service, observed: Observed, candidate: Artefact, wish: Wish) -> Plan:

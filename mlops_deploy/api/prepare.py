@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 from mlops_deploy.api.docker_files import docker_artefact
 from mlops_deploy.api.loading import load_stored
+from mlops_deploy.api.pulled import ensure_pulled, in_registry, pulled_carrier
 from mlops_deploy.api.render import choose_server
 from mlops_deploy.api.server_inputs import known_preset
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.ports import Engine, Story
 from mlops_deploy.release.state import Artefact
 from mlops_deploy.spec.deploy import DeploySpec
+from mlops_deploy.spec.refs import ImageRef
 from mlops_deploy.store.layout import LayoutStore, Stored
 
 
@@ -31,11 +33,22 @@ class DockerSupply:
             raise UnusableInputError(f"the server image `{image.ref}` is not in the engine", hint=hint)
         return docker_artefact(self.spec, carrier, preset, image, str(found))
 
+    def fetch(self, ref: ImageRef, story: Story) -> None:
+        """Pull the image `ref` into the engine, unless it is there."""
+        ensure_pulled(self.engine, ref, story)
+
+    def carrier(self, ref: ImageRef) -> Stored:
+        """The carrier `ref`, by its labels."""
+        return pulled_carrier(self.engine, ref)
+
     def prepare(self, artefact: Artefact, story: Story) -> None:
-        """Load the carrier unless the engine has it; raise `UnusableInputError` when the server is gone."""
+        """Get the carrier unless the engine has it; raise `UnusableInputError` when the server is gone."""
         if self.engine.image_id(artefact.server_id) is None:
             raise UnusableInputError(
                 f"the server image `{artefact.server}` ({artefact.server_id[:19]}) is not in the engine any more",
                 hint="`mlops-deploy release` takes the one that is there now",
             )
+        if (pinned := in_registry(artefact.carrier)) is not None:
+            ensure_pulled(self.engine, pinned, story)
+            return
         load_stored(self.store, artefact.carrier_digest, artefact.carrier, self.engine, story)

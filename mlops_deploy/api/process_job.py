@@ -19,7 +19,7 @@ from mlops_deploy.release.state import Artefact
 from mlops_deploy.spec.deploy import DeploySpec, JsonValue
 from mlops_deploy.spec.preset import Preset, fill_preset, filling
 from mlops_deploy.spec.process_job import FOLDER, PORT, PYTHON, ProcessJob, Program
-from mlops_deploy.spec.refs import SHORT
+from mlops_deploy.spec.refs import SHORT, ImageRef
 from mlops_deploy.store.files import replace_file
 from mlops_deploy.store.layout import LayoutStore, Stored
 
@@ -112,6 +112,16 @@ class ProcessSupply:
             server=str(server_tag(local.build)),
             server_id=inputs_digest(local.build),
             job=cast("dict[str, JsonValue]", encode(job)),
+        )
+
+    def fetch(self, ref: ImageRef, story: Story) -> None:
+        """See `service.Supply`: nothing, here no registry is read."""
+
+    def carrier(self, ref: ImageRef) -> Stored:
+        """See `service.Supply`: none, a carrier must be in the store."""
+        raise UnusableInputError(
+            f"no carrier `{ref}` in the store `{self.store.path}`, and target `process` reads no registry",
+            hint="`skopeo copy --all --preserve-digests` brings it into the store; or use `--target docker`",
         )
 
     def prepare(self, artefact: Artefact, story: Story) -> None:

@@ -24,12 +24,17 @@ def choose_carrier(spec: DeploySpec, store: LayoutStore, asked: str | None) -> S
     if asked is None:
         return _newest(spec, store)
     stored = store.find(asked)
-    if stored.name != spec.model.name:
+    require_model(spec, stored, asked)
+    return stored
+
+
+def require_model(spec: DeploySpec, carrier: Stored, asked: str) -> None:
+    """Raise `UnusableInputError` when `carrier`, which was asked for, carries another model than the service serves."""
+    if carrier.name != spec.model.name:
         raise UnusableInputError(
-            f"`{asked}` carries the model `{stored.name}`; service `{spec.service}` serves `{spec.model.name}`",
+            f"`{asked}` carries the model `{carrier.name}`; service `{spec.service}` serves `{spec.model.name}`",
             hint="name another carrier, or set `model.name`",
         )
-    return stored
 
 
 def _newest(spec: DeploySpec, store: LayoutStore) -> Stored:

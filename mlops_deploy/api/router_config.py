@@ -6,8 +6,16 @@ from mlops_deploy.spec.deploy import DeploySpec
 from mlops_deploy.spec.preset import Preset, fill
 
 
-def router_config(spec: DeploySpec, preset: Preset, *, listen: str, a: str, b: str, by_name: bool) -> str:
-    """HAProxy's configuration; the addresses are those of `RouterSettings`.
+def router_config(
+    spec: DeploySpec,
+    preset: Preset,
+    *,
+    listen: str | None = None,
+    a: str | None = None,
+    b: str | None = None,
+    by_name: bool = False,
+) -> str:
+    """HAProxy's configuration; the addresses are those of `RouterSettings`, none of them in a cluster.
 
     Raises `UnusableInputError` for a preset that does not say what a router may ask whichever version is there.
     """

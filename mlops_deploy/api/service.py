@@ -12,6 +12,7 @@ from mlops_deploy.ports import Target as TargetPort
 from mlops_deploy.release.lease import Holder
 from mlops_deploy.release.state import SLOTS, Artefact
 from mlops_deploy.spec.deploy import DeploySpec, Target
+from mlops_deploy.spec.refs import ImageRef
 
 if TYPE_CHECKING:
     from mlops_deploy.store.layout import Stored
@@ -25,6 +26,17 @@ class Supply(Protocol):
 
         Raises `UnusableInputError` that names the next command when there is no such server yet.
         """
+        ...
+
+    def fetch(self, ref: ImageRef, story: Story) -> None:
+        """Bring the image that a registry has under `ref`, which names a digest, to where it can be looked at.
+
+        Raises `UnusableInputError` when there is none, or where this target reads no registry.
+        """
+        ...
+
+    def carrier(self, ref: ImageRef) -> "Stored":
+        """What carrier the image is that was fetched; raise `UnusableInputError` for one that is none."""
         ...
 
     def prepare(self, artefact: Artefact, story: Story) -> None:

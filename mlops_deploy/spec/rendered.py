@@ -16,16 +16,21 @@ class JobImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CarrierRef:
-    """The carrier that a job's bootstrap runs: the index of the image `name`, and the model inside it."""
+    """The carrier that a job's bootstrap runs: the index of the image `name`, and the model inside it.
+
+    One that is not `local` comes from the registry that `name` begins with.
+    """
 
     name: str
     digest: Digest
     content_id: ContentId
+    local: bool = True
 
     @property
     def image(self) -> JobImage:
-        """`NAME:<first 12 hex digits of the index digest>`: the name that every loaded carrier gets in an engine."""
-        return JobImage(ref=f"{self.name}:{self.digest.short}", local=True)
+        """`NAME:<12 hex digits of the digest>`, as an engine calls all that were loaded, else `NAME@sha256:…`."""
+        ref = f"{self.name}:{self.digest.short}" if self.local else f"{self.name}@{self.digest}"
+        return JobImage(ref=ref, local=self.local)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,10 @@ _LOCK_DEADLINE: Final = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """A carrier in the store, as its last build names it; what others copied there has no time and no source."""
+    """A carrier in the store, as its last build names it; what others copied there has no time and no source.
+
+    One that was only `pulled` is in a registry and in an engine, and not in a store.
+    """
 
     name: str
     digest: Digest
@@ -31,6 +34,7 @@ class Stored:
     tags: tuple[str, ...]
     time: str | None
     source: str | None
+    pulled: bool = False
 
     @property
     def image(self) -> str:
@@ -138,6 +142,11 @@ class LayoutStore:
     def newest(self, name: str) -> Stored | None:
         """The last build of the model `name`; None when there is none."""
         return next((stored for stored in self.builds() if stored.name == name), None)
+
+    def has_carrier(self, text: str) -> bool:
+        """Whether `find` knows a carrier that `text` names."""
+        tagged = self._tagged()
+        return any(_names(stored, text.removeprefix("sha256:"), tagged) for stored in self.builds())
 
     def find(self, text: str) -> Stored:
         """The carrier that `text` names: `NAME`, `NAME:TAG`, `NAME@sha256:…`, or digits of its digest or content id.

@@ -1,0 +1,91 @@
+"""A carrier and a server of a registry, named by their digests: pulled, looked at, and released."""
+
+import json
+import shutil
+import subprocess
+import time
+import urllib.request
+from contextlib import suppress
+
+import pytest
+
+from tests.integration.releasing import TINY, docker, free_port, run
+
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.skipif(shutil.which("docker-registry") is None, reason="no docker-registry on this machine"),
+]
+
+CONFIG = """
+version: 0.1
+storage: {{filesystem: {{rootdirectory: {root}}}}}
+http: {{addr: "127.0.0.1:{port}"}}
+log: {{level: error}}
+"""
+
+
+@pytest.fixture
+def registry(tmp_path):
+    """A real registry on loopback; its host and port."""
+    port = free_port()
+    (tmp_path / "registry.yml").write_text(CONFIG.format(root=tmp_path / "registry", port=port))
+    process = subprocess.Popen(
+        ["docker-registry", "serve", str(tmp_path / "registry.yml")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/"):
+            break
+        time.sleep(0.05)
+    yield f"127.0.0.1:{port}"
+    process.terminate()
+    process.wait()
+
+
+def pushed(service, host, bias):
+    """A carrier that only the registry has, by its digest; and the version in it."""
+    version = service.build(bias, "--tag", f"{service.name}:{bias}")
+    name, store = f"{host}/models/{service.name}", service.folder / ".mlops" / "store"
+    source, place = f"oci:{store}:{service.name}:{bias}", f"docker://{name}:{bias}"
+    copy = ("skopeo", "copy", "--quiet", "--all", "--preserve-digests", "--dest-tls-verify=false", source, place)
+    assert (done := run(*copy)).returncode == 0, done.stderr
+    index = json.loads((store / "index.json").read_text())["manifests"]
+    shutil.rmtree(store)
+    return f"{name}@{index[-1]['digest']}", version
+
+
+@pytest.fixture
+def server(tiny_image, registry):
+    """The small server as only the registry has it, by its digest."""
+    docker("tag", TINY, f"{registry}/tiny:1")
+    docker("push", "--quiet", f"{registry}/tiny:1")
+    found = json.loads(docker("image", "inspect", TINY))[0]["RepoDigests"]
+    docker("rmi", f"{registry}/tiny:1", check=False)
+    return next(one for one in found if one.startswith(registry))
+
+
+def test_a_release_of_what_only_a_registry_has(make_service, registry, server):
+    service = make_service()
+    carrier, version = pushed(service, registry, 0)
+    said = service.run("release", "--model", carrier, "--server", server).stderr
+    assert f"pulling `{carrier}`" in said
+    bootstrap, server_ = (
+        json.loads(docker("inspect", service.container(task, "a")))[0] for task in ("bootstrap", "server")
+    )
+    assert bootstrap["Config"]["Image"] == carrier
+    assert service.serves() == version
+    assert "nothing to do" in service.run("release", "--model", carrier, "--server", server).stderr
+    assert server_["State"]["Running"]
+
+
+def test_what_the_registry_lacks_is_refused(make_service, registry):
+    absent = f"{registry}/models/none@sha256:{'0' * 64}"
+    done = make_service().run("release", "--model", absent, code=2)
+    assert f"the registry has no `{absent}`" in done.stderr
+
+
+def test_an_image_that_is_no_carrier_is_refused(make_service, registry, server):
+    done = make_service().run("plan", "--model", server, code=2)
+    assert f"`{server}` is no carrier" in done.stderr
