@@ -253,6 +253,24 @@ def test_a_model_that_loads_is_not_up_and_a_slow_check_takes_nobody_out(router, 
     assert view.a.up, "a bad check is not enough"
 
 
+def test_a_server_that_was_not_checked_yet_is_not_up(router):
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections, and never answers a check
+        router.settings = replace(router.settings, b=f"127.0.0.1:{mute.getsockname()[1]}")
+        lane = router.start().observed().b
+    assert (lane.up, lane.verdict.split(" (")[0]) == (False, "UP 1/10")
+
+
+def test_a_proof_in_flight_is_counted_too(router, keeper, servers):
+    servers[1].fault = "slow"
+    proof = threading.Thread(target=router.keeper().ask, args=("b", INFER, {}, 10.0))
+    proof.start()
+    until(lambda: keeper.observed().b.sessions == 1)
+    assert keeper.observed().a.sessions == 0
+    servers[1].gate.set()
+    proof.join()
+    until(lambda: keeper.observed().b.sessions == 0)
+
+
 def test_in_flight_is_counted_until_answered_also_across_a_reload(router, keeper, servers):
     servers[0].fault = "slow"
     answers = []
@@ -379,6 +397,18 @@ def test_a_configuration_that_haproxy_refuses_changes_nothing(router, keeper, se
     assert keeper.configure(good) is False
     assert keeper.configure(good.replace("600s", "500s")) is True
     assert version(router) == "a"
+
+
+def test_a_configuration_that_haproxy_does_not_take_over_is_taken_back(router, keeper):
+    good = render_router(router.settings)
+    before = (router.root / "state" / "haproxy.cfg").read_bytes()
+    bad = good.replace(f":{router.port}", f":{router.port}\n    bind /nowhere/at/all.sock", 1)
+    assert bad != good
+    with pytest.raises(DeployError, match="did not take the configuration over; the one before is in force again"):
+        keeper.configure(bad)
+    assert (router.root / "state" / "haproxy.cfg").read_bytes() == before
+    assert version(router) == "a"
+    assert keeper.configure(good) is False, "HAProxy runs with the one before, and says so"
 
 
 def test_reloads_and_switches_under_load_lose_nothing(router, keeper, servers):

@@ -48,6 +48,7 @@ def test_zeros_that_a_power_cut_left_are_a_torn_line(keeper, written):
     assert keeper.read("r-1") == Lines(lines=LINES)
     assert keeper.append("r-1", "next", 3, 1) == Written(index=4)
     assert keeper.read("r-1") == Lines(lines=(*LINES, "next"))
+    assert written.read_bytes().endswith(b" 4 next\n"), "nothing torn is left behind the last line"
 
 
 def test_a_line_is_appended_once_and_by_the_holder(state, keeper, written):
