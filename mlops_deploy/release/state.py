@@ -16,7 +16,7 @@ WHOLE: Final = 10_000
 """All traffic, in basis points: what `share_b` counts in."""
 
 SlotState = Literal["absent", "preparing", "running", "stopped", "failed"]
-CauseKind = Literal["bootstrap", "memory", "image", "crash", "start"]
+CauseKind = Literal["bootstrap", "memory", "image", "crash", "start", "placement"]
 
 
 def other(slot: Slot) -> Slot:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mlops_deploy.adapters.compose.tasks import Fault
+from mlops_deploy.adapters.faults import Fault
 from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
 from mlops_deploy.ports import Running
 from mlops_deploy.release.state import Artefact

@@ -9,9 +9,10 @@ import docker
 
 from mlops_deploy.adapters.compose.program import NOWHERE, Up, down_argv, up_argv
 from mlops_deploy.adapters.compose.router import ComposeRouter
-from mlops_deploy.adapters.compose.tasks import Container, Fault, Past, ending, judge
+from mlops_deploy.adapters.compose.tasks import Container, Past, ending, judge
 from mlops_deploy.adapters.compose.things import Things
 from mlops_deploy.adapters.docker_engine import Endpoint
+from mlops_deploy.adapters.faults import Fault
 from mlops_deploy.adapters.keeper_exec import KeeperExec
 from mlops_deploy.ports import Keeper, Launcher, Runner, Running, Task
 from mlops_deploy.release.state import SLOTS, Artefact, Cause, End, Slot, SlotState, SlotView

@@ -5,29 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, Self
 
+from mlops_deploy.adapters.faults import CRASHES, SETTLED, Fault, bootstrap_ended, crashing, starved
 from mlops_deploy.ports import Task
-from mlops_deploy.release.state import CauseKind, SlotState
-
-SETTLED: Final = 60.0
-"""Seconds after which a server that was restarted counts as one that runs."""
-
-CRASHES: Final = 3
-"""Restarts in quick succession after which waiting is of no use."""
+from mlops_deploy.release.state import SlotState
 
 _UP: Final = frozenset({"running", "restarting", "paused"})
 _OVER: Final = frozenset({"exited", "dead"})
 _FOR_GOOD: Final = frozenset({"", "no", "on-failure"})
-
-_BOOTSTRAP_CODES: Final = {
-    65: "the carrier is damaged, or carries another model than the job asks for",
-    73: "the slot's volume cannot be written to",
-    74: "the slot's volume has no room, or fails",
-    77: "something else stands in the model's place on the slot's volume",
-    78: "its settings are wrong",
-    137: "it was killed",
-    143: "it was ended from outside",
-}
-_OTHER_CODE: Final = "the carrier's script did not come to its end"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,16 +66,6 @@ class Past:
     starved: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """Why waiting is of no use; the words of `task` explain it, or `lines` where no task came to speak."""
-
-    kind: CauseKind
-    message: str
-    task: Task | None = None
-    lines: tuple[str, ...] = ()
-
-
 def judge(
     bootstrap: Container | None,
     server: Container | None,
@@ -139,26 +113,20 @@ def _bootstrap_fault(it: Container | None) -> Fault | None:
     if it.status not in _OVER:
         return _unstartable("bootstrap", it)
     if it.starved:
-        return Fault(
-            kind="memory", message=f"the bootstrap was killed: it wants more than {_mib(it)}", task="bootstrap"
-        )
-    meaning = _BOOTSTRAP_CODES.get(it.code, _OTHER_CODE)
-    return Fault(kind="bootstrap", message=f"the bootstrap ended with {it.code}: {meaning}", task="bootstrap")
+        return starved("bootstrap", _mib(it))
+    return bootstrap_ended(it.code)
 
 
 def _server_fault(it: Container | None, past: Past, now: float) -> Fault | None:
     if it is None:
         return None
     if it.starved or (past.starved and it.shaky(now)):
-        wanted = f"the server was killed: it wants more than {_mib(it)}, see `resources.memory`"
-        return Fault(kind="memory", message=wanted, task="server")
+        return starved("server", _mib(it))
     if not it.up:
         return _ended(it)
     if it.restarts < CRASHES or not it.shaky(now) or (it.started - it.created) / it.restarts > SETTLED:
         return None
-    code = _last_code(it, past)
-    ended = "it ended" if code is None else f"it ended with {code}"
-    return Fault(kind="crash", message=f"the server crashes again and again: {ended}", task="server")
+    return crashing(_last_code(it, past))
 
 
 def _ended(it: Container) -> Fault | None:

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from mlops_deploy.adapters.compose.program import Up, down_argv, lost_the_race, router_error, up_argv
-from mlops_deploy.adapters.compose.tasks import Container, Fault, Past, ending, judge
+from mlops_deploy.adapters.compose.tasks import Container, Past, ending, judge
 from mlops_deploy.adapters.docker_engine import Endpoint
+from mlops_deploy.adapters.faults import Fault
 from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
 
 CREATED = 1_000_000.0
