@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, cast
 
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.render.health import golden_list, rhythm
@@ -65,10 +65,11 @@ def document(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Pre
     }
 
 
-def _refuse_unsupported(preset: Preset) -> None:
+def refuse_unsupported(preset: Preset, target: str) -> None:
+    """Raise `UnusableInputError` for a preset that needs more than one container and one volume, or proves nothing."""
     needs = {"layout": preset.layout, "files": preset.files}
     if named := [name for name, value in needs.items() if value]:
-        raise UnusableInputError(f"preset `{preset.name}` sets `{named[0]}`, which cannot be rendered for docker yet")
+        raise UnusableInputError(f"preset `{preset.name}` sets `{named[0]}`, which cannot be rendered for {target} yet")
     if not preset.ready.command:
         raise UnusableInputError(
             f"preset `{preset.name}` has no `ready.command`, without which a health check proves nothing",
@@ -92,7 +93,7 @@ def bootstrap(carrier: CarrierRef) -> Document:
 
 def server(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Preset) -> Document:
     """The task that serves the model, filled from `preset`; how it is reached is not said."""
-    _refuse_unsupported(preset)
+    refuse_unsupported(preset, "docker")
     path = f"{VOLUME}/v/{carrier.content_id.hex}"
     preset = fill_preset(preset, filling(preset, name=spec.model.name, content=carrier.content_id, path=path))
     return {
@@ -101,7 +102,7 @@ def server(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Prese
         **({"command": list(preset.args)} if preset.args else {}),
         **hardened(spec.user or f"{preset.uid}:{preset.uid}", SERVER_TMP),
         "depends_on": {"bootstrap": {"condition": "service_completed_successfully"}},
-        "environment": _environment(spec, carrier, preset),
+        "environment": cast("Document", environment(spec, carrier, preset)),
         "volumes": [_read_only_volume()],
         "healthcheck": _healthcheck(preset.ready.command, spec.ready.deadline),
         "deploy": {"resources": {"limits": _limits(spec.resources)}},
@@ -132,7 +133,8 @@ def _read_only_volume() -> Document:
     return {"type": "volume", "source": "models", "target": VOLUME, "read_only": True, "volume": {"nocopy": True}}
 
 
-def _environment(spec: DeploySpec, carrier: CarrierRef, preset: Preset) -> Document:
+def environment(spec: DeploySpec, carrier: CarrierRef, preset: Preset) -> dict[str, str]:
+    """What the server is told, wherever it runs; raise `UnusableInputError` for a variable no process can be given."""
     ours = {
         "MODEL_NAME": spec.model.name,
         "MODEL_ID": carrier.content_id.hex,

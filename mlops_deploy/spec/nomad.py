@@ -61,7 +61,11 @@ class NomadVolume:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NomadSpec:
-    """The section `nomad` of `mlops.yml`. None leaves a thing to the cluster, or to the environment's `NOMAD_*`."""
+    """The section `nomad` of `mlops.yml`. None leaves a thing to the cluster, or to the environment's `NOMAD_*`.
+
+    `cores` are reserved for the server alone; without them its `cpu` is a share. A job of the type `batch` runs
+    `command` in the server image to its end, each time that `periodic`, a cron line, says.
+    """
 
     namespace: str | None = None
     region: str | None = None
@@ -69,11 +73,14 @@ class NomadSpec:
     node_pool: str | None = None
     priority: int | None = None
     type: JobType = "service"
+    command: tuple[str, ...] = ()
     periodic: str | None = None
     provider: Provider = "nomad"
     volume: NomadVolume = field(default_factory=NomadVolume)
     pull_timeout: float = 300.0
     shutdown_delay: float = 2.0
+    cores: int | None = None
+    memory_max: int | None = None
     constraints: tuple[Constraint, ...] = ()
     affinities: tuple[Affinity, ...] = ()
     spreads: tuple[Spread, ...] = ()

@@ -1,0 +1,210 @@
+"""One service as a Nomad job: the API's own document. A bootstrap ends, then a server starts; a service says where.
+
+The same document is what a release registers, what `render` writes as JSON, and what `hcl` lays out for people.
+"""
+
+from collections.abc import Mapping
+from typing import Final, cast
+
+from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.render.layout import Document, Value
+from mlops_deploy.render.nomad_tasks import BOOTSTRAP_LOGS, MODELS, SERVER_LOGS, bootstrap, server, spent
+from mlops_deploy.render.nomad_text import nanoseconds, refuse_replaced
+from mlops_deploy.spec.deploy import DeploySpec, JsonValue
+from mlops_deploy.spec.nomad import Affinity, Constraint, NomadSpec, NomadVolume, Spread
+from mlops_deploy.spec.owner import LABEL, Owner
+from mlops_deploy.spec.preset import Preset
+from mlops_deploy.spec.rendered import CarrierRef, JobImage
+
+GROUP: Final = "model"
+"""The one group of the job: what runs on one node, and shares one directory."""
+
+COPYING: Final = 600.0
+"""Seconds that a job's own deadlines leave for copying a model: 30 GB at the 50 MB/s of a slow disk."""
+
+HEALTHY: Final = 2.0
+"""Seconds for which a server has to pass its check before a deployment counts it."""
+
+_PULLS: Final = 2
+"""The carrier and the server image, one after the other."""
+
+_MARGIN: Final = 60.0
+_SHARED: Final = {"AccessMode": "single-node-multi-writer", "AttachmentMode": "file-system"}
+"""A volume that the bootstrap writes to while the server reads it."""
+
+
+def document(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Preset) -> Document:
+    """A job that needs nothing beside itself: the service on its own, or a batch run.
+
+    Raises `UnusableInputError` for what Nomad cannot be told exactly, and for a batch run without a command.
+    """
+    owner = Owner(service=spec.service, environment=spec.environment)
+    labels = owner.labels() | {f"{LABEL}content": carrier.content_id.hex}
+    return _named(owner.project, _job(spec, carrier, image, preset), labels)
+
+
+def slot_job(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Preset) -> Document:
+    """Bootstrap and server of one artefact, without anything that depends on the slot they run in.
+
+    Raises `UnusableInputError` as `document` does, and for a batch run, which has nothing that a release could switch.
+    """
+    if spec.nomad.type == "batch":
+        raise UnusableInputError(
+            "`nomad.type` is `batch`: a batch run answers nobody, so there is nothing to release",
+            hint="`mlops-deploy render --target nomad` writes its job",
+        )
+    return _job(spec, carrier, image, preset)
+
+
+def slot_document(owner: Owner, slot: str, job: Mapping[str, JsonValue], *, content: str, key: str) -> Document:
+    """The complete job of `slot` that runs `job`; the model `content` and the artefact `key` are in its meta.
+
+    Another key makes Nomad replace the allocation; the same job leaves it alone.
+    """
+    labels = owner.labels(slot) | {f"{LABEL}content": content, f"{LABEL}key": key}
+    return _named(f"{owner.project}-{slot}", cast("Document", job), labels)
+
+
+def volume_of(job: Mapping[str, JsonValue]) -> tuple[str, bool] | None:
+    """The host volume that a complete job needs, and whether it is one of the job's own; None where it needs none."""
+    group = cast("list[dict[str, dict[str, Document]]]", job["TaskGroups"])[0]
+    if "Volumes" not in group:
+        return None
+    volume = group["Volumes"][MODELS]
+    return str(volume["Source"]), "AccessMode" in volume
+
+
+def _named(name: str, job: Document, labels: Mapping[str, str]) -> Document:
+    """`job` under its own name: what it is called, its service, and a volume that is its own."""
+    (group,) = cast("list[dict[str, Value]]", job["TaskGroups"])
+    own: dict[str, Value] = {"Source": f"{name}-{MODELS}"}
+    tasks: list[Value] = [_serving(name, task) for task in cast("list[Document]", group["Tasks"])]
+    volumes: Document = {key: own | cast("Document", one) for key, one in _map(group, "Volumes").items()}
+    named: Document = {**group, "Tasks": tasks, **({"Volumes": volumes} if volumes else {})}
+    meta: Document = {**_map(job, "Meta"), **labels}
+    return {"ID": name, "Name": name, **job, "Meta": meta, "TaskGroups": [named]}
+
+
+def _serving(name: str, task: Document) -> Document:
+    services: list[Value] = [{"Name": name, **one} for one in cast("list[Document]", task.get("Services", []))]
+    return {**task, **({"Services": services} if services else {})}
+
+
+def _map(document: Document, key: str) -> Document:
+    return cast("Document", document.get(key, {}))
+
+
+def _job(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Preset) -> Document:
+    nomad = spec.nomad
+    refuse_replaced("nomad.meta", nomad.meta)
+    lists: dict[str, list[Value]] = {
+        "Constraints": [_constraint(one) for one in nomad.constraints],
+        "Affinities": [_affinity(one) for one in nomad.affinities],
+        "Spreads": [_spread(one) for one in nomad.spreads],
+    }
+    return {
+        "Type": nomad.type,
+        **placed(nomad),
+        **{key: value for key, value in lists.items() if value},
+        **_periodic(nomad),
+        "Meta": cast("Value", dict(nomad.meta)),
+        "TaskGroups": [_group(spec, carrier, image, preset)],
+    }
+
+
+def placed(nomad: NomadSpec) -> Document:
+    """Where a job runs, and how important it is: what the section says, and nothing of what it leaves open."""
+    chosen = {
+        "Region": nomad.region,
+        "Namespace": nomad.namespace,
+        "NodePool": nomad.node_pool,
+        "Priority": nomad.priority,
+    }
+    return {**{key: value for key, value in chosen.items() if value is not None}, "Datacenters": [*nomad.datacenters]}
+
+
+def _periodic(nomad: NomadSpec) -> Document:
+    if nomad.periodic is None:
+        return {}
+    # One run at a time: the next one would read the very model that the last one still copies.
+    when: Document = {"Enabled": True, "SpecType": "cron", "Specs": [nomad.periodic], "ProhibitOverlap": True}
+    return {"Periodic": when | {"TimeZone": "UTC"}}
+
+
+def _constraint(one: Constraint) -> Document:
+    return {"LTarget": one.attribute, "RTarget": one.value, "Operand": one.operator}
+
+
+def _affinity(one: Affinity) -> Document:
+    return {"LTarget": one.attribute, "RTarget": one.value, "Operand": one.operator, "Weight": one.weight}
+
+
+def _spread(one: Spread) -> Document:
+    targets: list[Value] = [{"Value": value, "Percent": share} for value, share in sorted(one.targets.items())]
+    return {"Attribute": one.attribute, "Weight": one.weight, **({"SpreadTarget": targets} if targets else {})}
+
+
+def _group(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Preset) -> Document:
+    serves = spec.nomad.type == "service"
+    ports: list[Value] = [{"Label": "http", "To": preset.ports.http}]
+    return {
+        "Name": GROUP,
+        "Count": 1,
+        **({"Update": _update(spec)} if serves else {}),
+        "ReschedulePolicy": _elsewhere() if serves else _again(),
+        "EphemeralDisk": {"SizeMB": _disk(spec.nomad.volume)},
+        **({"Networks": [{"DynamicPorts": ports}]} if serves else {}),
+        **_volumes(spec.nomad.volume),
+        "Tasks": [bootstrap(spec, carrier), server(spec, carrier, image, preset)],
+    }
+
+
+def _update(spec: DeploySpec) -> Document:
+    """Deadlines of Nomad's own that end later than everything that a job has to do before it is healthy."""
+    healthy = _PULLS * spec.nomad.pull_timeout + COPYING + spec.ready.deadline + _MARGIN
+    return {
+        "MaxParallel": 1,
+        "HealthCheck": "checks",
+        "MinHealthyTime": nanoseconds(HEALTHY),
+        "HealthyDeadline": nanoseconds(healthy),
+        "ProgressDeadline": nanoseconds(max(healthy, spec.release.drain) + _MARGIN),
+        "AutoRevert": False,
+        "Canary": 0,
+    }
+
+
+def _elsewhere() -> Document:
+    """For as long as the job is wanted: a server that does not come up here is started on another node."""
+    wait: Document = {"Delay": nanoseconds(10), "DelayFunction": "exponential", "MaxDelay": nanoseconds(300)}
+    return wait | {"Unlimited": True}
+
+
+def _again() -> Document:
+    """A run that failed may have met a bad node: once more, then it has failed."""
+    rest: Document = {"Delay": nanoseconds(30), "DelayFunction": "constant", "Unlimited": False}
+    return {"Attempts": 1, "Interval": nanoseconds(24 * 3600), **rest}
+
+
+def _disk(volume: NomadVolume) -> int:
+    """Megabytes of the allocation's directory: the logs of both tasks, and the model where it is copied there."""
+    logs = spent(BOOTSTRAP_LOGS) + spent(SERVER_LOGS) + 10
+    return logs + (max(_UNKNOWN, -(-(volume.size or 0) >> 20)) if volume.kind == "alloc" else 0)
+
+
+_UNKNOWN: Final = 300
+"""Megabytes that Nomad itself gives a job that does not say how much it needs."""
+
+
+def _volumes(volume: NomadVolume) -> Document:
+    match volume.kind:
+        case "alloc":
+            return {}
+        case "host":
+            if volume.name is None:
+                raise UnusableInputError(
+                    "`nomad.volume.kind` is `host`, and `nomad.volume.name` says no host volume",
+                    hint="name one that the clients are configured with, or use `kind: alloc`",
+                )
+            return {"Volumes": {MODELS: {"Name": MODELS, "Type": "host", "Source": volume.name}}}
+        case "dynamic":
+            return {"Volumes": {MODELS: {"Name": MODELS, "Type": "host", **_SHARED}}}
