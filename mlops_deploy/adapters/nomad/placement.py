@@ -13,6 +13,7 @@ _UNITS: Final = {
     "memory": ("MemoryMB", "MiB of memory"),
     "disk": ("DiskMB", "MiB of disk"),
 }
+_NO_VOLUME: Final = "missing compatible host volumes"
 
 
 def obstacles(job: SlotJob, metric: Mapping[str, Any]) -> tuple[str, ...]:
