@@ -70,16 +70,15 @@ def refusal(cluster: Cluster, answer: requests.Response) -> DeployError:
     """A Nomad API says no."""
     text = said(answer.text)
     if answer.status_code == requests.codes.forbidden:
-        return _forbidden(cluster, answer, text)
+        return forbidden(cluster, answer.request.method or "GET", _path(answer), text)
     if "HTTP request to an HTTPS server" in text:
         hint = "write `https://` instead of `http://` in `NOMAD_ADDR`"
         return UnreachableError(f"`{cluster.place}` speaks TLS", hint=hint)
     if answer.status_code in {429, 502, 503, 504} or any(one in text for one in _LATER):
         what = f"the Nomad API at `{cluster.place}` cannot answer now: {_first(text, answer)}"
         return UnreachableError(what, hint="try again in a moment")
-    return _known(cluster, text) or DeployError(
-        f"the cluster refuses to {_deed(answer)}: {_first(text, answer)}", detail=text.splitlines()[1:]
-    )
+    what = f"the cluster refuses to {_deed(answer)}: {_first(text, answer)}"
+    return _known(cluster, text) or DeployError(what)
 
 
 def _known(cluster: Cluster, text: str) -> DeployError | None:
@@ -118,18 +117,19 @@ def said(text: str) -> str:
     return re.sub(r"^(?:rpc error: )", "", inner) if inner != text.strip() else inner
 
 
-def _forbidden(cluster: Cluster, answer: requests.Response, text: str) -> DeployError:
+def forbidden(cluster: Cluster, method: str, path: str, text: str) -> UnusableInputError:
+    """A token that is not known, or one without the right that `method` on `path` needs."""
     for known, what in _TOKENS.items():
         if known in text:
             return UnusableInputError(
                 f"the cluster at `{cluster.place}` refuses the token: it {what}",
                 hint="set `NOMAD_TOKEN` to the secret id of a token that `nomad acl token list` shows",
             )
-    right = needed_right(answer.request.method or "GET", _path(answer), cluster.namespace)
+    right = needed_right(method, path, cluster.namespace)
     who = "no token is set, and anonymous users" if cluster.token is None else "the token that `NOMAD_TOKEN` names"
     lacks = "lack" if cluster.token is None else "lacks"
     return UnusableInputError(
-        f"the cluster refuses to {_deed(answer)}: {who} {lacks} {right.text}",
+        f"the cluster refuses to {right.deed}: {who} {lacks} {right.text}",
         hint=f"give the token a policy with `{right.policy}`, or set `NOMAD_TOKEN` to one that has it",
         detail=() if text == "Permission denied" else (text,),
     )
@@ -144,7 +144,8 @@ def _path(answer: requests.Response) -> str:
 
 
 def _first(text: str, answer: requests.Response) -> str:
-    return text.split("\n", maxsplit=1)[0][:300] or f"status {answer.status_code}"
+    """One line: lists of errors are written over several."""
+    return " ".join(text.replace("* ", "").split())[:300] or f"status {answer.status_code}"
 
 
 def _untrusted(cluster: Cluster, error: ssl.SSLError) -> UnreachableError:

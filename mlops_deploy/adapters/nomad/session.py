@@ -36,7 +36,7 @@ class Session(requests.Session):
         self._cluster = cluster
         self.trust_env = False  # a .netrc knows nothing of Nomad, and authorities of other programs are not ours
         self.proxies.update(_proxies(cluster))
-        self.headers.update(_headers(cluster))
+        self.headers.update(headers(cluster))
         if cluster.user is not None:
             name, _, password = cluster.user.reveal().partition(":")
             self.auth = (name, password)
@@ -96,7 +96,7 @@ class _Tls(HTTPAdapter):
     def build_connection_pool_key_attributes(
         self,
         request: requests.PreparedRequest,
-        verify: "bool | str",  # noqa: FBT001  # a signature of requests
+        verify: "bool | str",
         cert: str | tuple[str, str] | None = None,
     ) -> "tuple[_HostParams, Any]":
         """Where to, and our own context."""
@@ -120,7 +120,8 @@ def _is_text(answer: requests.Response) -> bool:
     return "/client/fs/" in (answer.request.url or "")
 
 
-def _headers(cluster: Cluster) -> dict[str, str]:
+def headers(cluster: Cluster) -> dict[str, str]:
+    """What every request says of itself and of who asks."""
     always = {"User-Agent": "mlops-deploy"}
     return always if cluster.token is None else always | {"X-Nomad-Token": cluster.token.reveal()}
 
