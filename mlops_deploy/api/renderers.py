@@ -10,6 +10,7 @@ from mlops_deploy.api.artefact import carrier_ref
 from mlops_deploy.api.docker_files import render_files
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.render.compose import render_compose
+from mlops_deploy.render.kubernetes import render_kubernetes, render_slots
 from mlops_deploy.spec.deploy import DeploySpec, Target
 from mlops_deploy.spec.preset import Preset
 from mlops_deploy.spec.rendered import JobImage, Rendered
@@ -24,16 +25,33 @@ Several = Callable[[DeploySpec, Stored, JobImage, Preset], dict[str, Rendered]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renderer:
-    """A target that has job files; `files` are the names of what `several` gives, `run` is how a file is run."""
+    """A target that has job files.
+
+    `files` are the names of what `several` gives; `run` is how a file is run, `go_on` what comes after a folder.
+    """
 
     alone: Alone
     several: Several
     files: tuple[str, ...]
     run: Callable[[Path], str]
+    go_on: Callable[[Path], str] = lambda _: "mlops-deploy release"
 
 
 def _compose(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset, _: Path) -> Rendered:
     return render_compose(spec, carrier_ref(carrier), image, preset)
+
+
+def _kubernetes(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset, _: Path) -> Rendered:
+    return render_kubernetes(spec, carrier_ref(carrier), image, preset)
+
+
+def _slots(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset) -> dict[str, Rendered]:
+    return render_slots(spec, carrier_ref(carrier), image, preset)
+
+
+def _apply(path: Path) -> str:
+    # What was applied is not kept in an annotation this way, which golden requests could be too long for.
+    return f"kubectl apply --server-side -f {quote(str(path))}"
 
 
 RENDERERS: Final[Mapping[Target, Renderer]] = {
@@ -42,6 +60,13 @@ RENDERERS: Final[Mapping[Target, Renderer]] = {
         several=render_files,
         files=("a.yml", "b.yml", "router.yml"),
         run=lambda path: f"docker compose -f {quote(str(path))} up --wait",
+    ),
+    "kubernetes": Renderer(
+        alone=_kubernetes,
+        several=_slots,
+        files=("a.yml", "b.yml", "service.yml"),
+        run=_apply,
+        go_on=_apply,
     ),
 }
 

@@ -106,7 +106,7 @@ def _render(choices: Choices, telling: Story) -> "tuple[dict[Path, Rendered], st
     api.tell_choice(spec, carrier, image, telling)
     if choices.model is None:
         api.tell_changes(spec, carrier, project.cache(), telling)
-    return rendered, "mlops-deploy release" if out.folder else renderer.run(out.path)
+    return rendered, (renderer.go_on if out.folder else renderer.run)(out.path)
 
 
 def _write(rendered: "dict[Path, Rendered]", out: Out, after: str) -> None:
