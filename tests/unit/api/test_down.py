@@ -3,13 +3,14 @@
 The world itself refuses what must never happen: a slot that is touched while it has traffic, a write without a lease.
 """
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 
 from mlops_deploy.api.down import down as end
 from mlops_deploy.api.down import free, take_down
-from mlops_deploy.errors import InterruptedByUserError, LockedError
+from mlops_deploy.errors import InterruptedByUserError, LockedError, UnreachableError
 from mlops_deploy.release import executor
 from mlops_deploy.release import lease as leases
 from mlops_deploy.release.codec import encode
@@ -20,7 +21,7 @@ from mlops_deploy.release.observe import CURRENT, FREEZE
 from mlops_deploy.release.state import CLOSED, Freeze
 from tests.simulation.enumeration import at
 from tests.simulation.scenarios import SCENARIOS, planned, world_of
-from tests.simulation.service import story_of
+from tests.simulation.service import Ports, story_of
 from tests.simulation.sim import LOCAL, Fault, Sim, no_fault
 
 DRAIN = 5.0
@@ -177,6 +178,31 @@ def test_a_router_that_is_down_hides_freeze_and_release_so_only_force_goes_on():
     assert removed == []
     assert end(sim.service, sim.story, volumes=False, force=True).running
     assert removed == [False]
+
+
+@pytest.mark.parametrize("lag", [7.0, 1e6])
+def test_no_server_is_stopped_before_the_proxy_says_that_it_is_closed(lag):
+    sim = story_of("next")
+    open_, observed, until, stops = sim.world.route, sim.ports.observed, sim.world.now + lag, []
+
+    def behind():
+        view = observed()
+        return view if sim.world.now >= until else replace(view, applied=open_)
+
+    def stop(slot, grace):
+        stops.append(sim.world.now)
+        return Ports.stop(sim.ports, slot, grace)
+
+    sim.ports.observed, sim.ports.stop = behind, stop
+    sim.ports.remove = lambda *, volumes, before_router: before_router()
+    if lag == 7.0:
+        assert end(sim.service, sim.story, volumes=False, force=False).running
+        assert min(stops) >= until
+        return
+    with pytest.raises(UnreachableError, match="does not close within 30 s, so no server was stopped"):
+        end(sim.service, sim.story, volumes=False, force=False)
+    assert stops == []
+    assert sim.world.keys[leases.KEY][0]["holder"] is None
 
 
 def test_the_lease_is_held_until_the_slots_are_gone():

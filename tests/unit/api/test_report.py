@@ -1,10 +1,13 @@
 """What is reported of a release: what is live, what was counted between its beginning and its end, how long it took."""
 
+import json
+
 import pytest
 
 from mlops_deploy.api import decisions
 from mlops_deploy.api.drive import World
 from mlops_deploy.api.report import Traffic, counted, report_on
+from mlops_deploy.release.effects import AskServer
 from mlops_deploy.release.executor import Outcome
 from mlops_deploy.release.journal import Tally
 from mlops_deploy.release.state import Counters
@@ -123,6 +126,41 @@ def test_times_are_those_of_the_journal():
     assert report.switch == pytest.approx(0.01)
     assert report.seconds == pytest.approx(4.485, abs=0.001)
     assert story_of("never-ready").release().switch is None
+
+
+def test_of_two_switches_the_one_to_the_candidate_is_told():
+    sim = story_of("recreate")
+
+    def slow(effect):
+        if isinstance(effect, AskServer) and effect.slot is None and sim.world.route.closed:
+            sim.world.advance(sim.world.now + 1.0)
+
+    sim.ports.before = slow
+    report = sim.release()
+    switches = [json.loads(line).get("switch") for line in sim.world.journals[report.release]]
+    closed, opened = (switch for switch in switches if switch is not None)
+    assert (closed > 1.0, report.switch) == (True, opened)
+    assert opened < 0.1
+
+
+def test_a_date_that_is_set_back_makes_no_time_less_than_none():
+    sim = story_of("next")
+    wall = sim.ports.wall
+    sim.ports.wall = lambda: wall() - (86_400.0 if sim.world.now > 1002.0 else 0.0)
+    assert sim.release().seconds == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "states"),
+    [
+        ("first", ("running", "absent")),
+        ("next", ("running", "running")),
+        ("recreate", ("absent", "running")),
+    ],
+)
+def test_the_states_of_both_slots_are_told(name, states):
+    report = story_of(name).release()
+    assert (report.slots["a"].state, report.slots["b"].state) == states
 
 
 def test_a_resumed_release_counts_from_its_first_beginning():
