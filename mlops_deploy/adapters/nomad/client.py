@@ -1,7 +1,8 @@
 """What the product asks of a Nomad API. Jobs, deployments, allocations and variables go through python-nomad."""
 
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -10,10 +11,19 @@ from typing import Any, Final, Literal
 import nomad
 import requests
 
-from mlops_deploy.adapters.nomad.errors import AbsentError, document, no_namespace, strange
+from mlops_deploy.adapters.nomad.errors import (
+    AbsentError,
+    ForbiddenError,
+    bad_token,
+    document,
+    no_namespace,
+    silence,
+    strange,
+    too_old,
+)
 from mlops_deploy.adapters.nomad.session import PATIENCE, Session
 from mlops_deploy.adapters.nomad.settings import Cluster
-from mlops_deploy.errors import ConflictError, UnreachableError
+from mlops_deploy.errors import ConflictError, DeployError, UnreachableError
 
 Document = dict[str, Any]
 Params = Mapping[str, str | int | bool]
@@ -62,7 +72,12 @@ class NomadClient:
         leader = session.ask("GET", f"{self.cluster.address}/v1/status/leader")
         if not leader.ok or not isinstance(document(self.cluster, leader), str):
             raise strange(self.cluster, leader)
-        space = session.ask("GET", f"{self.cluster.address}/v1/namespace/{self.namespace}")
+        try:
+            space = session.ask("GET", f"{self.cluster.address}/v1/namespace/{self.namespace}")
+        except ForbiddenError:
+            if self.cluster.token is not None and not _is_known(self.cluster, session):
+                raise bad_token(self.cluster) from None
+            raise
         if space.status_code == requests.codes.not_found:
             raise no_namespace(self.namespace)
         return session
@@ -92,6 +107,22 @@ class NomadClient:
             index=int(answer.headers.get("X-Nomad-Index", 0)),
             date=_date(answer),
         )
+
+    def version(self) -> str | None:
+        """The version of the agent that answers; None when the token may not ask for it (`agent:read`)."""
+        try:
+            return str(_one(self.raw("GET", "agent/self").body)["member"]["Tags"]["build"])
+        except ForbiddenError:
+            return None
+
+    def require(self, what: str, since: str) -> None:
+        """Raise `UnusableInputError` when the agent is older than `since`, which `what` needs.
+
+        Where the token may not ask for the version, nothing is raised: the request itself will tell.
+        """
+        found = self.version()
+        if found is not None and _numbers(found) < _numbers(since):
+            raise too_old(what, since, found)
 
     def job(self, job_id: str) -> Document | None:
         """The job as the cluster has it, None when there is none; one that was stopped is there until it is purged."""
@@ -150,6 +181,16 @@ class NomadClient:
         except AbsentError:
             return ""
 
+    def stream(self, path: str, params: Params) -> Iterator[bytes]:
+        """An answer piece by piece as it comes, for as long as a piece comes every few seconds; nothing for a 404."""
+        with self._session.get(f"{self.cluster.address}/v1/{path}", params=dict(params), stream=True) as answer:
+            if not answer.ok:
+                return
+            try:
+                yield from answer.iter_content(chunk_size=None)
+            except requests.RequestException as error:
+                raise silence(self.cluster, error) from error
+
     def variable(self, path: str) -> Variable | None:
         """A Variable, None when there is none."""
         reply = self.raw("GET", f"var/{path}")
@@ -162,12 +203,15 @@ class NomadClient:
     def put_variable(self, path: str, items: Mapping[str, str], index: int) -> int | None:
         """Write a Variable whole when its index is still `index`, 0 for one that is not there yet.
 
-        The new index; None when somebody else was there before. Keys and values may have 64 KiB together.
+        The new index; None when somebody else was there before. `DeployError` when keys and values together have
+        more than 64 KiB: then nothing is written.
         """
         try:
             written = self._library.variable.create_variable(path, {"Items": dict(items)}, cas=index)
         except ConflictError:
             return None
+        except AbsentError as error:
+            raise too_old("a Variable", "1.4") from error
         return int(_one(written)["ModifyIndex"])
 
     def variables(self, prefix: str) -> list[str]:
@@ -181,6 +225,20 @@ class NomadClient:
     def services(self, name: str) -> list[Document]:
         """The registrations of a service of provider nomad: `Address`, `Port`, `AllocID` and more, healthy or not."""
         return _many(self.raw("GET", f"service/{name}").body)
+
+
+def _is_known(cluster: Cluster, session: Session) -> bool:
+    """Whether the token is one: servers say of an unknown one only that it may not."""
+    try:
+        return session.ask("GET", f"{cluster.address}/v1/acl/token/self").ok
+    except UnreachableError:
+        raise
+    except DeployError:
+        return False
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def _one(body: object) -> Document:

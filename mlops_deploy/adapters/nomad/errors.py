@@ -32,7 +32,7 @@ _LATER: Final = (
 """What servers say while they look for a leader, or for each other."""
 
 _TOKENS: Final = {
-    "ACL token not found": "is not known to it",
+    "ACL token not found": "is not known there",
     "ACL token expired": "has expired",
     "ACL token is invalid": "is no token",
 }
@@ -69,7 +69,7 @@ def strange(cluster: Cluster, answer: requests.Response) -> DeployError:
 def refusal(cluster: Cluster, answer: requests.Response) -> DeployError:
     """A Nomad API says no."""
     text = said(answer.text)
-    if answer.status_code == requests.codes.forbidden:
+    if answer.status_code == requests.codes.forbidden or "Permission denied" in text:
         return forbidden(cluster, answer.request.method or "GET", _path(answer), text)
     if "HTTP request to an HTTPS server" in text:
         hint = "write `https://` instead of `http://` in `NOMAD_ADDR`"
@@ -117,21 +117,40 @@ def said(text: str) -> str:
     return re.sub(r"^(?:rpc error: )", "", inner) if inner != text.strip() else inner
 
 
+class ForbiddenError(UnusableInputError):
+    """The token has not the right."""
+
+
 def forbidden(cluster: Cluster, method: str, path: str, text: str) -> UnusableInputError:
     """A token that is not known, or one without the right that `method` on `path` needs."""
     for known, what in _TOKENS.items():
         if known in text:
-            return UnusableInputError(
-                f"the cluster at `{cluster.place}` refuses the token: it {what}",
-                hint="set `NOMAD_TOKEN` to the secret id of a token that `nomad acl token list` shows",
-            )
+            return bad_token(cluster, what)
     right = needed_right(method, path, cluster.namespace)
-    who = "no token is set, and anonymous users" if cluster.token is None else "the token that `NOMAD_TOKEN` names"
-    lacks = "lack" if cluster.token is None else "lacks"
+    detail = () if text.endswith("Permission denied") else (text,)
+    if cluster.token is None:
+        message = f"the cluster refuses to {right.deed} without a token: {right.text} is needed"
+        return ForbiddenError(message, hint="set `NOMAD_TOKEN` to the secret id of a token that has it", detail=detail)
+    return ForbiddenError(
+        f"the cluster refuses to {right.deed}: the token in `NOMAD_TOKEN` lacks {right.text}",
+        hint=f"give it a policy with `{right.policy}`, or set `NOMAD_TOKEN` to another token",
+        detail=detail,
+    )
+
+
+def bad_token(cluster: Cluster, what: str = "is not known there") -> UnusableInputError:
+    """A token that no policy can help."""
     return UnusableInputError(
-        f"the cluster refuses to {right.deed}: {who} {lacks} {right.text}",
-        hint=f"give the token a policy with `{right.policy}`, or set `NOMAD_TOKEN` to one that has it",
-        detail=() if text == "Permission denied" else (text,),
+        f"the cluster at `{cluster.place}` refuses the token in `NOMAD_TOKEN`: it {what}",
+        hint="set `NOMAD_TOKEN` to the secret id of a token that was not deleted and has not expired",
+    )
+
+
+def too_old(what: str, since: str, found: str | None = None) -> UnusableInputError:
+    """Servers that do not know yet what is asked of them."""
+    older = f"the cluster runs Nomad {found}" if found else "the cluster does not know it"
+    return UnusableInputError(
+        f"{what} needs Nomad {since} or later: {older}", hint=f"upgrade its servers and clients to {since} or later"
     )
 
 

@@ -56,7 +56,7 @@ _VARIABLE: Final = {"GET": "read", "PUT": "write", "POST": "write", "DELETE": "d
 
 def needed_right(method: str, path: str, namespace: str) -> Right:
     """What `method` on `path` (without `/v1/`) needs in `namespace`."""
-    deed = next((deed for methods, paths, deed in _DEEDS if _fits(methods, paths, method, path)), f"answer `{path}`")
+    deed = next((deed for methods, paths, deed in _DEEDS if _fits(methods, paths, method, path)), f"show `{path}`")
     if path == "vars" or path.startswith("var/"):
         return _variable_right(deed, "list" if path == "vars" else _VARIABLE[method], path, namespace)
     for methods, paths, capability in _NAMESPACE:
