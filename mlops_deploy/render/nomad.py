@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final, cast
 
 from mlops_deploy.errors import UnusableInputError
-from mlops_deploy.render.layout import Document, Value
+from mlops_deploy.render.layout import Document, Value, refuse_unspeakable
 from mlops_deploy.render.nomad_tasks import BOOTSTRAP_LOGS, MODELS, SERVER_LOGS, bootstrap, server, spent
 from mlops_deploy.render.nomad_text import nanoseconds, refuse_replaced
 from mlops_deploy.spec.deploy import DeploySpec, JsonValue
@@ -40,7 +40,7 @@ def document(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Pre
     """
     owner = Owner(service=spec.service, environment=spec.environment)
     labels = owner.labels() | {f"{LABEL}content": carrier.content_id.hex}
-    return _named(owner.project, _job(spec, carrier, image, preset), labels)
+    return named(owner.project, _job(spec, carrier, image, preset), labels)
 
 
 def slot_job(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Preset) -> Document:
@@ -62,7 +62,18 @@ def slot_document(owner: Owner, slot: str, job: Mapping[str, JsonValue], *, cont
     Another key makes Nomad replace the allocation; the same job leaves it alone.
     """
     labels = owner.labels(slot) | {f"{LABEL}content": content, f"{LABEL}key": key}
-    return _named(f"{owner.project}-{slot}", cast("Document", job), labels)
+    return named(f"{owner.project}-{slot}", cast("Document", job), labels)
+
+
+def named(name: str, job: Document, labels: Mapping[str, str]) -> Document:
+    """`job` under its own name: what it is called, its service, and a volume that is its own."""
+    (group,) = cast("list[dict[str, Value]]", job["TaskGroups"])
+    own: dict[str, Value] = {"Source": f"{name}-{MODELS}"}
+    tasks: list[Value] = [_serving(name, task) for task in cast("list[Document]", group["Tasks"])]
+    volumes: Document = {key: own | cast("Document", one) for key, one in _map(group, "Volumes").items()}
+    named: Document = {**group, "Tasks": tasks, **({"Volumes": volumes} if volumes else {})}
+    meta: Document = {**_map(job, "Meta"), **labels}
+    return {"ID": name, "Name": name, **job, "Meta": meta, "TaskGroups": [named]}
 
 
 def volume_of(job: Mapping[str, JsonValue]) -> tuple[str, bool] | None:
@@ -72,17 +83,6 @@ def volume_of(job: Mapping[str, JsonValue]) -> tuple[str, bool] | None:
         return None
     volume = group["Volumes"][MODELS]
     return str(volume["Source"]), "AccessMode" in volume
-
-
-def _named(name: str, job: Document, labels: Mapping[str, str]) -> Document:
-    """`job` under its own name: what it is called, its service, and a volume that is its own."""
-    (group,) = cast("list[dict[str, Value]]", job["TaskGroups"])
-    own: dict[str, Value] = {"Source": f"{name}-{MODELS}"}
-    tasks: list[Value] = [_serving(name, task) for task in cast("list[Document]", group["Tasks"])]
-    volumes: Document = {key: own | cast("Document", one) for key, one in _map(group, "Volumes").items()}
-    named: Document = {**group, "Tasks": tasks, **({"Volumes": volumes} if volumes else {})}
-    meta: Document = {**_map(job, "Meta"), **labels}
-    return {"ID": name, "Name": name, **job, "Meta": meta, "TaskGroups": [named]}
 
 
 def _serving(name: str, task: Document) -> Document:
@@ -102,7 +102,7 @@ def _job(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Preset)
         "Affinities": [_affinity(one) for one in nomad.affinities],
         "Spreads": [_spread(one) for one in nomad.spreads],
     }
-    return {
+    job: Document = {
         "Type": nomad.type,
         **placed(nomad),
         **{key: value for key, value in lists.items() if value},
@@ -110,6 +110,8 @@ def _job(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Preset)
         "Meta": cast("Value", dict(nomad.meta)),
         "TaskGroups": [_group(spec, carrier, image, preset)],
     }
+    refuse_unspeakable(job, ())
+    return job
 
 
 def placed(nomad: NomadSpec) -> Document:

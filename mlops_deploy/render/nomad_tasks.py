@@ -164,7 +164,7 @@ def _service(spec: DeploySpec, preset: Preset) -> Document:
             f"preset `{preset.name}` has no `ready.endpoint`, without which Nomad cannot check a server",
             hint="give the preset a path that answers once a model is loaded, whichever version it is",
         )
-    beat = min(5.0, max(1.0, spec.ready.deadline / 24))
+    beat = min(5.0, max(1.0, round(spec.ready.deadline / 24, 1)))
     check: Document = {
         "Name": "ready",
         "Type": "http",
