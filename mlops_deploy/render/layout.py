@@ -41,11 +41,11 @@ def lay_out_objects(template: str, objects: Document, *, source: Path = JOBS) ->
 
 
 def _written(source: Path, template: str, given: Document, meant: Value, read: Callable[[str], Value]) -> str:
-    _refuse_unspeakable(given, ())
+    refuse_unspeakable(given, ())
     from mlops_deploy.render.template import fill  # noqa: PLC0415 - who only looks at a release pays for no templates
 
     text = fill(source, template, given)
-    if _canonical(read(text)) != _canonical(meant):
+    if canonical(read(text)) != canonical(meant):
         raise DeployError(f"the template `{template}` does not say what it was given", hint="nothing was written")
     return text
 
@@ -66,7 +66,8 @@ def read_objects(text: str) -> Value:
         raise DeployError(f"a rendered file cannot be read back: {wrong}") from wrong
 
 
-def _canonical(value: Value) -> str:
+def canonical(value: Value) -> str:
+    """One text for one value, whatever the order of its keys."""
     # JSON tells true from 1 and "1" from 1, which `==` does not.
     return json.dumps(value, sort_keys=True, default=repr)
 
@@ -97,7 +98,8 @@ def _undollared(value: Value) -> Value:
             return value
 
 
-def _refuse_unspeakable(value: Value, path: tuple[str, ...]) -> None:
+def refuse_unspeakable(value: Value, path: tuple[str, ...]) -> None:
+    """Raise `UnusableInputError`, naming the key, for a text below `path` that no process can be given."""
     match value:
         case str():
             if found := _UNSPEAKABLE.search(value):
@@ -105,9 +107,9 @@ def _refuse_unspeakable(value: Value, path: tuple[str, ...]) -> None:
                 raise UnusableInputError(f"`{path[-1]}` holds {what}, which no process can be given")
         case list():
             for item in value:
-                _refuse_unspeakable(item, path)
+                refuse_unspeakable(item, path)
         case dict():
             for key, item in value.items():
-                _refuse_unspeakable(item, (*path, key))
+                refuse_unspeakable(item, (*path, key))
         case int():
             pass
