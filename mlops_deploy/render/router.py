@@ -14,6 +14,9 @@ from mlops_deploy.spec.preset import Placeholder, Preset, fill
 
 TEMPLATE: Final = "router/haproxy.cfg.j2"
 
+LISTEN: Final = "NOMAD_ADDR_entry"
+"""The variable by which a router in a cluster knows where to listen: `entry` is the label of its port."""
+
 _SERVICE: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _HOST: Final = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])"
 _PORT: Final = r"[1-9][0-9]{0,4}"
@@ -31,15 +34,16 @@ _DIGITS: Final = {"id12": "[0-9a-f]{12}", "id": "[0-9a-f]{64}"}
 class RouterSettings:
     """What a router is made of. `listen` is `HOST:PORT` or `*:PORT`; `a` and `b` are the slots' servers, `HOST:PORT`.
 
-    `by_name` resolves them by the engine's DNS and follows their addresses. `check_path` answers `check_status` once
-    a model is loaded, whichever it is. `paths` pass, and nothing else: `{id12}` and `{id}` in them stand for 12 and
-    64 hex digits. An answer may take `answer` seconds.
+    None for any of them: a cluster says it to the running router, and moves the servers as it likes. `by_name` resolves
+    names by the engine's DNS and follows their addresses. `check_path` answers `check_status` once a model is loaded,
+    whichever it is. `paths` pass, and nothing else: `{id12}` and `{id}` in them stand for 12 and 64 hex digits. An
+    answer may take `answer` seconds.
     """
 
     service: str
-    listen: str
-    a: str
-    b: str
+    listen: str | None
+    a: str | None
+    b: str | None
     by_name: bool
     check_path: str
     paths: Sequence[str]
@@ -61,8 +65,8 @@ def render_router(settings: RouterSettings) -> str:
     _check(settings)
     return _environment().get_template(TEMPLATE).render(
         service=settings.service,
-        listen=settings.listen,
-        slots=[{"name": "a", "address": settings.a}, {"name": "b", "address": settings.b}],
+        listen=settings.listen or f'"${{{LISTEN}}}"',
+        slots=[_slot("a", settings.a), _slot("b", settings.b)],
         found=" resolvers engine resolve-prefer ipv4 init-addr none" if settings.by_name else "",
         by_name=settings.by_name,
         check_path=settings.check_path,
@@ -74,13 +78,21 @@ def render_router(settings: RouterSettings) -> str:
 
 def _check(settings: RouterSettings) -> None:
     _require(_SERVICE.fullmatch(settings.service), "service", settings.service, "a service's name")
-    _require_address(_LISTEN.fullmatch(settings.listen), "listen", settings.listen)
-    _require_address(_SERVER.fullmatch(settings.a), "a", settings.a)
-    _require_address(_SERVER.fullmatch(settings.b), "b", settings.b)
+    _require_address(_LISTEN, "listen", settings.listen)
+    _require_address(_SERVER, "a", settings.a)
+    _require_address(_SERVER, "b", settings.b)
     _require(_PATH.fullmatch(settings.check_path), "check path", settings.check_path, "a path such as `/v2/ready`")
     _require(settings.check_status in _STATUS, "check status", str(settings.check_status), "an HTTP status")
     _require(settings.answer in _ANSWER, "answer", str(settings.answer), "1 to 86400 seconds")
     _require(settings.paths, "paths", "", "at least one: a router without any lets nothing pass")
+
+
+def _slot(name: str, address: str | None) -> dict[str, str]:
+    """A slot's server; one without an address gets it, and whether it is served, from the keeper's own file."""
+    variable = f"SLOT_{name.upper()}"
+    if address is None:
+        return {"name": name, "address": f'"${{{variable}}}"', "state": f' "${{{variable}_STATE}}"'}
+    return {"name": name, "address": address, "state": ""}
 
 
 def _matching(path: str) -> str:
@@ -94,8 +106,10 @@ def _matching(path: str) -> str:
     return f"-m reg '^{pattern}$'"
 
 
-def _require_address(found: re.Match[str] | None, what: str, value: str) -> None:
-    _require(found and int(found[1]) in _PORTS, what, value, "`HOST:PORT`")
+def _require_address(pattern: re.Pattern[str], what: str, value: str | None) -> None:
+    if value is not None:
+        found = pattern.fullmatch(value)
+        _require(found and int(found[1]) in _PORTS, what, value, "`HOST:PORT`")
 
 
 def _require(good: object, what: str, value: str, expected: str) -> None:

@@ -8,12 +8,14 @@ import socket
 import subprocess
 import time
 
+from mlops_keeper.addresses import FILES as ADDRESSES
 from mlops_keeper.folder import Folder
 from mlops_keeper.proxy import Proxy, SilentError, value_of
 from mlops_keeper.wrong import WrongError
 
 FILE = "haproxy.cfg"
 GIVEN = "haproxy.given"
+ENTRY = "NOMAD_ADDR_entry"
 TAKEOVER = 4.0
 """Seconds in which a new worker must answer."""
 
@@ -70,6 +72,16 @@ def configure(folder: Folder, proxy: Proxy, config: str) -> bool:
     raise WrongError("config", "HAProxy did not take the configuration over; the one before is in force again")
 
 
+def take_over(folder: Folder, proxy: Proxy, given: str) -> bool:
+    """While HAProxy runs, under the lock: `given` as `adopt` takes it, by a reload; whether it is in force by that."""
+    mark = stamped(given)[1]
+    if folder.read(GIVEN) == mark.encode():
+        return False
+    changed = configure(folder, proxy, given)
+    folder.write(GIVEN, mark.encode())
+    return changed
+
+
 def _require_addresses(text: str, before: str) -> None:
     """Refuse an address that another program listens at: HAProxy would notice it with its own listeners paused."""
     for host, port in set(_BIND.findall(text)) - set(_BIND.findall(before)):
@@ -88,7 +100,7 @@ def _check(folder: Folder, run: str, text: str) -> None:
     folder.write(name, text.encode(), durable=False)
     try:
         done = subprocess.run(
-            (haproxy(), "-c", "-f", name),
+            (haproxy(), "-c", *files(folder, name)),
             cwd=folder.root, env=environment(run), capture_output=True, timeout=10, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -102,10 +114,19 @@ def _check(folder: Folder, run: str, text: str) -> None:
         )
 
 
+def files(folder: Folder, name: str = FILE) -> list[str]:
+    """The arguments by which HAProxy reads `name`, and before it where the slots are, if a cluster tells that."""
+    return [part for file in (*ADDRESSES, name) if file == name or folder.read(file) for part in ("-f", file)]
+
+
 def environment(run: str) -> dict[str, str]:
-    """What HAProxy sees: the configuration names its sockets by `RUN`; `RUN_ID` tells its own runs apart."""
+    """What HAProxy sees: the configuration names its sockets by `RUN`; `RUN_ID` tells its own runs apart.
+
+    In a cluster the address to listen at is the one that the cluster gave.
+    """
     path = os.environ.get("PATH", os.defpath)
-    return {"PATH": path, "RUN": run, "RUN_ID": f"{time.clock_gettime_ns(time.CLOCK_BOOTTIME):x}"}
+    given = {ENTRY: os.environ[ENTRY]} if ENTRY in os.environ else {}
+    return {"PATH": path, "RUN": run, "RUN_ID": f"{time.clock_gettime_ns(time.CLOCK_BOOTTIME):x}", **given}
 
 
 def _worker(proxy: Proxy) -> tuple[str, str] | None:

@@ -5,6 +5,9 @@ import fcntl
 import os
 import signal
 import sys
+import time
+import traceback
+from collections.abc import Callable
 from types import FrameType
 
 from mlops_keeper import configuration, routes
@@ -13,19 +16,28 @@ from mlops_keeper.proxy import MASTER
 from mlops_keeper.wrong import WrongError
 
 GRACE = 30
-"""Seconds that requests may take after the signal to end."""
+"""Seconds that requests may take after the signal to end, where `ROUTER_GRACE` does not say otherwise."""
 
 PATH_LIMIT = 80
 """Bytes of the folder for sockets: a socket's path has room for 107, and HAProxy binds it under a longer name first."""
 
+CLUSTER = "ROUTER_VARIABLE"
+"""Set where a cluster tells what the route is; see `following`."""
+
 _AT_PARENTS_DEATH = 1  # prctl's PR_SET_PDEATHSIG
+_AGAIN = 1.0
+"""Seconds until one of the processes beside HAProxy is started again."""
+
+Beside = Callable[[], None]
 
 
 def init(state: str, run: str) -> int:
     """Run the router to its end; its exit code."""
     os.umask(0o077)
+    signal.signal(signal.SIGTERM, _leave)
     try:
-        folder = prepare(state, run)
+        folder = lay_out(state, run)
+        beside = begin(folder, os.path.abspath(run))
         program = configuration.haproxy()
     except WrongError as wrong:
         return _say("\n".join((wrong.message, *wrong.lines)), 2)
@@ -36,24 +48,36 @@ def init(state: str, run: str) -> int:
         fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return _say(f"another router runs on `{state}`", 3)
-    return _attend(_start(program, folder, run))
+    return _attend(_start(program, folder, run), {_beside(body): body for body in beside})
 
 
-def prepare(state: str, run: str) -> Folder:
-    """Make what is missing in both folders, and the map say what is committed."""
+def lay_out(state: str, run: str) -> Folder:
+    """Make what is missing of both folders."""
     if len(os.fsencode(run)) > PATH_LIMIT:
         raise WrongError("state", f"`{run}` is too long for a folder of sockets: at most {PATH_LIMIT} bytes")
     for place in (os.path.join(state, "keys"), os.path.join(state, "journals"), run):
         os.makedirs(place, exist_ok=True)
     if not os.access(run, os.W_OK):
         raise WrongError("state", f"`{run}` cannot be written by user {os.getuid()}")
-    folder = Folder(os.path.abspath(state))
+    return Folder(os.path.abspath(state))
+
+
+def begin(folder: Folder, run: str) -> tuple[Beside, ...]:
+    """Make route, map and configuration what they are to start with; what is to be done beside HAProxy from then on."""
+    beside: tuple[Beside, ...] = ()
+    if os.environ.get(CLUSTER):
+        from mlops_keeper import following  # noqa: PLC0415 - a router that no cluster runs needs none of it
+
+        told = following.Source(os.environ)
+        following.begin(told, folder, run)
+        beside = following.steps(told, folder, run)
     with folder:
         if folder.read(routes.FILE) is None:
             routes.write(folder, routes.NEW)
         routes.write_map(folder, routes.map_value(routes.read(folder)))
-        configuration.adopt(folder, os.path.abspath(run), os.environ.get("ROUTER_CONFIG"))
-    return folder
+        if not beside:
+            configuration.adopt(folder, run, os.environ.get("ROUTER_CONFIG"))
+    return beside
 
 
 def _start(program: str, folder: Folder, run: str) -> int:
@@ -63,22 +87,47 @@ def _start(program: str, folder: Folder, run: str) -> int:
         return child
     try:
         os.setsid()  # the terminal's Ctrl-C is ours, to be turned into a soft stop
-        ctypes.CDLL(None).prctl(_AT_PARENTS_DEATH, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() == parent:
-            os.chdir(folder.root)
-            master = f"{os.path.join(run, MASTER)},mode,600"
-            arguments = (program, "-W", "-S", master, "-f", configuration.FILE)
-            os.execve(program, arguments, configuration.environment(run))
+        _end_with(parent, signal.SIGTERM)
+        os.chdir(folder.root)
+        master = f"{os.path.join(run, MASTER)},mode,600"
+        arguments = (program, "-W", "-S", master, *configuration.files(folder))
+        os.execve(program, arguments, configuration.environment(run))
     finally:
         os._exit(2)
 
 
-def _attend(child: int) -> int:
+def _beside(body: Beside, wait: float = 0.0) -> int:
+    """Start a process that does `body` after `wait` seconds and ends with us."""
+    parent = os.getpid()
+    child = os.fork()
+    if child:
+        return child
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        _end_with(parent, signal.SIGKILL)
+        time.sleep(wait)
+        body()
+    except BaseException:  # noqa: BLE001 - a fault of ours ends this process alone
+        traceback.print_exc()
+    finally:
+        os._exit(2)
+
+
+def _end_with(parent: int, number: int) -> None:
+    """Get the signal `number` when the process `parent` ends, also when that was long ago."""
+    ctypes.CDLL(None).prctl(_AT_PARENTS_DEATH, number, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(2)
+
+
+def _attend(child: int, beside: dict[int, Beside]) -> int:
     """Turn our signals into HAProxy's own, and reap: the first process of a container inherits all orphans."""
+    grace = int(os.environ.get("ROUTER_GRACE") or GRACE)
 
     def soft(_number: int, _frame: FrameType | None) -> None:
         os.kill(child, signal.SIGUSR1)
-        signal.alarm(GRACE)
+        signal.alarm(grace)
 
     def hard(_number: int, _frame: FrameType | None) -> None:
         os.kill(child, signal.SIGTERM)
@@ -91,6 +140,14 @@ def _attend(child: int) -> int:
         if pid == child:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
+        body = beside.pop(pid, None)
+        if body is not None:
+            beside[_beside(body, _AGAIN)] = body
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    """End while there is nothing to end softly: the first process of a container is deaf to signals otherwise."""
+    os._exit(128 + number)
 
 
 def _say(message: str, code: int) -> int:

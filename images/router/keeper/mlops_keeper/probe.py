@@ -3,9 +3,9 @@
 import http.client
 import json
 import os
-import socket
 
 from mlops_keeper.alarm import Within
+from mlops_keeper.over_socket import OverSocket
 from mlops_keeper.proxy import ENTRY, PRIVATE
 from mlops_keeper.wrong import OverdueError, WrongError
 
@@ -13,19 +13,9 @@ LIMIT = 16 << 20
 """Bytes of an answer that are read."""
 
 
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("router")
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(self._path)
-
-
 def ask(run: str, slot: str | None, path: str, body: object, timeout: float) -> dict:
     """Status and JSON of the answer; `WrongError("silent")` when none comes in `timeout` seconds."""
-    connection = _Connection(os.path.join(run, ENTRY if slot is None else PRIVATE))
+    connection = OverSocket(os.path.join(run, ENTRY if slot is None else PRIVATE))
     headers = {"Connection": "close"} | ({} if slot is None else {"X-Slot": slot})
     method, data = "GET", None
     if body is not None:

@@ -20,15 +20,39 @@ def read(folder: Folder) -> dict:
     if found is None:
         # A container runs before its first program has laid out the folders: whoever asks may ask again.
         raise WrongError("silent", f"there is no `{FILE}`: the router has not been started on this state folder")
-    numbers = all(type(found.get(name)) is int for name in ("share_b", "generation", "token"))
-    if not numbers or type(found.get("closed")) is not bool or not 0 <= found["share_b"] <= WHOLE:
-        raise WrongError("state", f"`{FILE}` in the state folder is damaged")
-    return found
+    try:
+        return checked(found)
+    except ValueError as wrong:
+        raise WrongError("state", f"`{FILE}` in the state folder is damaged") from wrong
+
+
+def checked(route: dict) -> dict:
+    """`route`; raise `ValueError` when it is none."""
+    numbers = all(type(route.get(name)) is int for name in ("share_b", "generation", "token"))
+    if not numbers or type(route.get("closed")) is not bool or not 0 <= route["share_b"] <= WHOLE:
+        raise ValueError(route)
+    return route
 
 
 def write(folder: Folder, committed: dict) -> None:
     """Commit: from here on this is the route, whatever dies."""
     folder.write(FILE, json.dumps(committed).encode())
+
+
+def advance(folder: Folder, fresh: dict) -> bool:
+    """Take over a route that was committed elsewhere, under the lock; False for one that is not newer.
+
+    `created` tells two lives of the same ledger apart, whose generations begin anew.
+    """
+    present = NEW if folder.read(FILE) is None else read(folder)
+    if _age(fresh) <= _age(present):
+        return False
+    write(folder, fresh)
+    return True
+
+
+def _age(route: dict) -> tuple[int, int]:
+    return route.get("created", 0), route["generation"]
 
 
 def map_value(route: dict) -> int:
