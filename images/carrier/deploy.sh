@@ -194,7 +194,7 @@ point_link() {
 
 clean_up() {
     [ -z "$children" ] || { kill $children; wait $children; } 2>/dev/null
-    [ -z "$mine" ] || { rm -rf "$mine"; exec 9>&-; }
+    [ -z "$mine" ] || { rm -rf "$mine" 2>/dev/null; exec 9>&-; }
 }
 
 main

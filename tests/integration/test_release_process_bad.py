@@ -239,7 +239,7 @@ def test_a_slot_killed_from_outside_while_it_is_the_candidate(released):
     slot = "b" if live["slot"] == "a" else "a"
     released.configure(env={"LOAD_SECONDS": "20"})
     release = released.start(*released.release_fresh(VERSIONS[released.name]))
-    until(lambda: (released.status()["release"] or {}).get("step", "").startswith("wait until"), 60, "it waits")
+    until(lambda: ((released.status()["release"] or {}).get("step") or "").startswith("wait until"), 60, "it waits")
     until(lambda: held(released, slot)["phase"] == "server", 60, "a server")
     os.kill(int(held(released, slot)["process"].partition(".")[0]), signal.SIGKILL)
     _, said = release.communicate(timeout=60)
@@ -254,7 +254,7 @@ def test_both_slots_killed_from_outside_while_the_candidate_is_watched(released)
     before, serves, config = released.status(), released.serves(), released.config
     released.configure(release={"bake": "20s"})
     release = released.start(*released.release_fresh(VERSIONS[released.name]))
-    until(lambda: (released.status()["release"] or {}).get("step", "").startswith("watch"), 60, "it watches")
+    until(lambda: ((released.status()["release"] or {}).get("step") or "").startswith("watch"), 60, "it watches")
     for slot in ("a", "b"):
         os.kill(int(held(released, slot)["process"].partition(".")[0]), signal.SIGKILL)
     _, said = release.communicate(timeout=120)
