@@ -7,6 +7,8 @@ from typing import Literal, Protocol
 
 from mlops_deploy.oci.types import Platform
 from mlops_deploy.release.effects import Answered, Committed, Lines, Refused, Stored, Written
+from mlops_deploy.release.forecast import Forecast
+from mlops_deploy.release.rolling import RollingView
 from mlops_deploy.release.state import Artefact, Route, RouterView, Slot, SlotView
 from mlops_deploy.spec.deploy import JsonValue
 from mlops_deploy.spec.recipe import ImageFacts, Recipe
@@ -291,6 +293,37 @@ class Target(Protocol):
 
         `before_router` is called when the slots are gone and the keeper still answers.
         """
+        ...
+
+
+class Rolling(Protocol):
+    """One job of a service, whose servers the cluster itself replaces behind a canary; nothing blocks.
+
+    Raises `UnreachableError` when the cluster does not answer, `UnusableInputError` for a job that is not ours.
+    """
+
+    def view(self) -> RollingView:
+        """The job as it is."""
+        ...
+
+    def forecast(self, artefact: Artefact) -> Forecast:
+        """What registering `artefact` would change, and what the cluster says of it."""
+        ...
+
+    def register(self, artefact: Artefact, index: int) -> None:
+        """Register the job that runs `artefact`; `ConflictError` when its index is no longer `index`."""
+        ...
+
+    def prove(self, server: str, command: Sequence[str], seconds: float) -> str | None:
+        """Run the server's own proof that its model answers inside it; None when it ends with 0, else why not."""
+        ...
+
+    def promote(self, deployment: str) -> None:
+        """Let the canary be followed by the others."""
+        ...
+
+    def take_back(self, now: RollingView, before: RollingView) -> None:
+        """Give up what `now` is doing and go back to `before`; refused when somebody else has registered meanwhile."""
         ...
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mlops_deploy.api.drive import World
 from mlops_deploy.errors import UnreachableError, UnusableInputError
-from mlops_deploy.ports import Clock, Keeper, Story
+from mlops_deploy.ports import Clock, Keeper, Rolling, Story
 from mlops_deploy.ports import Target as TargetPort
 from mlops_deploy.release.lease import Holder
 from mlops_deploy.release.state import SLOTS, Artefact
@@ -48,6 +48,8 @@ class Supply(Protocol):
 class Service:
     """A service, where it runs, and who asks; `router_config` is the text that a new router starts with.
 
+    `rolling` is the way without slots, where the target has one.
+
     What only a release needs is called for, so that a look does not pay for it.
     """
 
@@ -58,6 +60,7 @@ class Service:
     router_config: Callable[[], str]
     clock: Clock
     holder: Holder
+    rolling: Callable[[], Rolling] | None = None
 
 
 @contextmanager

@@ -27,7 +27,10 @@ CHANGES: Final = 10
 def candidate_options(command: Command) -> Command:
     """`--strategy`, `--model`, `--server`: what is to be released, and how."""
     strategy = click.option(
-        "--strategy", type=options.SomeText(), metavar="S", help="bluegreen or recreate.  [default: of mlops.yml]"
+        "--strategy",
+        type=options.SomeText(),
+        metavar="S",
+        help="bluegreen or recreate; rolling with --native.  [default: of mlops.yml]",
     )
     model = click.option(
         "--model",
@@ -42,7 +45,10 @@ def candidate_options(command: Command) -> Command:
         callback=options.image_ref,
         help="A server image, instead of the configured one.",
     )
-    return strategy(model(server(command)))
+    native = click.option(
+        "--native", is_flag=True, help="On Nomad: one job and its own canaries, without slots, router and hot rollback."
+    )
+    return strategy(model(server(native(command))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +59,7 @@ class Choices:
     strategy: str | None
     model: str | None
     server: str | None
+    native: bool
     output: Literal["text", "json"]
     out: Path | None
     detailed_exitcode: bool
@@ -67,6 +74,8 @@ class Choices:
 def plan(**chosen: object) -> int:
     """Show what a release would do, and change nothing."""
     choices = Choices(**chosen)  # type: ignore[arg-type]  # click has checked the types
+    if choices.native:
+        return _native(choices)
     with story() as telling:
         made, project = _plan(choices, telling)
     if choices.out is not None:
@@ -81,6 +90,20 @@ def _plan(choices: Choices, telling: "Story") -> "tuple[Plan, Project]":
     project, service = choices.place.project_and_service()
     wish = Wish(strategy=choices.strategy, model=choices.model, server=choices.server)
     return preview(service, project, wish, telling), project
+
+
+def _native(choices: Choices) -> int:
+    from mlops_deploy.api.planning import Wish
+    from mlops_deploy.cli.rolling import preview_rolling, show_rolling
+
+    if choices.out is not None:
+        raise click.UsageError("a plan for `--native` is not kept: the index of the job refuses what is stale")
+    project, service = choices.place.project_and_service()
+    wish = Wish(strategy=choices.strategy, model=choices.model, server=choices.server)
+    with story() as telling:
+        made, forecast = preview_rolling(service, project, wish, telling)
+    show_rolling(made, forecast, choices.output)
+    return CHANGES if choices.detailed_exitcode and made.needed else 0
 
 
 def preview(service: "Service", project: Project, wish: "Wish", telling: "Story") -> "Plan":

@@ -31,11 +31,16 @@ def plan_lines(plan: Plan, forecast: Forecast | None = None) -> Iterator[str]:
         yield f"{'  steps    ' if number == 1 else ' ' * 11} {number}. {describe(planned.step)}"
     yield f"  rollback  {way_back(plan, now)}"
     if forecast is not None:
-        yield from _column("job", [_changed(change) for change in forecast.changes])
-        yield from _column("placing", [f"impossible now: {obstacle}" for obstacle in forecast.obstacles])
-        yield from _column("beware", list(forecast.warnings))
+        yield from forecast_lines(forecast)
     if plan.base.freeze is not None:
         yield f"  frozen    {plan.base.freeze}: no release begins before `mlops-deploy unfreeze`"
+
+
+def forecast_lines(forecast: Forecast) -> Iterator[str]:
+    """What a target says beforehand: every change of the job, what stands in the way, what to beware of."""
+    yield from _column("job", [_changed(change) for change in forecast.changes])
+    yield from _column("placing", [f"impossible now: {obstacle}" for obstacle in forecast.obstacles])
+    yield from _column("beware", list(forecast.warnings))
 
 
 def _column(name: str, lines: list[str]) -> Iterator[str]:

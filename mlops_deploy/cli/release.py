@@ -9,12 +9,13 @@ import click
 from mlops_deploy.cli import options
 from mlops_deploy.cli.place import Place, placed
 from mlops_deploy.cli.plan import candidate_options, preview, show_plan
-from mlops_deploy.cli.project import shelf
+from mlops_deploy.cli.project import Project, shelf
 from mlops_deploy.cli.result import carry_out
 from mlops_deploy.errors import UnusableInputError
 
 if TYPE_CHECKING:
     from mlops_deploy.api.report import Report
+    from mlops_deploy.api.service import Service
     from mlops_deploy.cli.progress import ReleaseStory
 
 _MOST: Final = 64 << 20
@@ -29,6 +30,7 @@ class Choices:
     strategy: str | None
     model: str | None
     server: str | None
+    native: bool
     dry_run: bool
     plan: Path | None
     until: Literal["ready"] | None
@@ -62,6 +64,8 @@ def release(**chosen: object) -> None:
 def _refuse_contradiction(choices: Choices) -> None:
     given = {"--strategy": choices.strategy, "--model": choices.model, "--server": choices.server}
     given |= {"--until": choices.until}
+    if choices.native and (choices.plan or choices.until):
+        raise click.UsageError("`--native` takes neither `--plan` nor `--until`: the job's own index and deployment do")
     if choices.plan and (both := next((name for name, value in given.items() if value is not None), None)):
         raise click.UsageError(f"a plan says all of it: `{both}` cannot be given together with `--plan`")
 
@@ -71,6 +75,8 @@ def _release(choices: Choices, story: "ReleaseStory") -> "Report | None":
     from mlops_deploy.api.planning import Wish, load_plan
 
     project, service = choices.place.project_and_service()
+    if choices.native:
+        return _native(choices, project, service, story)
     if choices.plan is not None:
         planned = load_plan(service, _text(choices.plan), str(choices.plan))
         if choices.dry_run:
@@ -82,6 +88,18 @@ def _release(choices: Choices, story: "ReleaseStory") -> "Report | None":
         show_plan(preview(service, project, wish, story), choices.output)
         return None
     return api.release(service, shelf(project), wish, story, story.witness)
+
+
+def _native(choices: Choices, project: "Project", service: "Service", story: "ReleaseStory") -> "Report | None":
+    from mlops_deploy.api import rolling as api
+    from mlops_deploy.api.planning import Wish
+    from mlops_deploy.cli.rolling import preview_rolling, show_rolling
+
+    wish = Wish(strategy=choices.strategy, model=choices.model, server=choices.server)
+    if choices.dry_run:
+        show_rolling(*preview_rolling(service, project, wish, story), choices.output)
+        return None
+    return api.release(service, shelf(project), wish, story)
 
 
 def _text(path: Path) -> str:

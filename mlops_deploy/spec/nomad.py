@@ -63,8 +63,9 @@ class NomadVolume:
 class NomadSpec:
     """The section `nomad` of `mlops.yml`. None leaves a thing to the cluster, or to the environment's `NOMAD_*`.
 
-    `cores` are reserved for the server alone; without them its `cpu` is a share. A job of the type `batch` runs
-    `command` in the server image to its end, each time that `periodic`, a cron line, says.
+    A job without slots runs `count` servers; a slot runs one. `cores` are reserved for the server alone; without them
+    its `cpu` is a share. A job of the type `batch` runs `command` in the server image to its end, each time that
+    `periodic`, a cron line, says.
     """
 
     namespace: str | None = None
@@ -72,6 +73,7 @@ class NomadSpec:
     datacenters: tuple[str, ...] = ("*",)
     node_pool: str | None = None
     priority: int | None = None
+    count: int = 1
     type: JobType = "service"
     command: tuple[str, ...] = ()
     periodic: str | None = None

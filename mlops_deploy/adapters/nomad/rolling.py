@@ -1,0 +1,162 @@
+"""A service as one job on a cluster, whose deployments are the cluster's own; see `ports.Rolling`."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from mlops_deploy.adapters.faults import Fault
+from mlops_deploy.adapters.nomad.allocations import Allocation, Blocked, judge
+from mlops_deploy.adapters.nomad.client import NomadClient, Reply
+from mlops_deploy.adapters.nomad.differences import changes
+from mlops_deploy.adapters.nomad.execution import exec_stream
+from mlops_deploy.adapters.nomad.placement import obstacles
+from mlops_deploy.adapters.nomad.slot_job import SlotJob
+from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
+from mlops_deploy.release.forecast import Forecast
+from mlops_deploy.release.rolling import RollingState, RollingView
+from mlops_deploy.release.state import Artefact, Cause
+from mlops_deploy.render.nomad_rolling import rolling_document
+from mlops_deploy.spec.owner import Owner
+
+_SHOWN: Final = 20
+_TAIL: Final = 8192
+_NS: Final = 1_000_000_000
+
+
+class NomadRolling:
+    """The job `<project>` with `count` servers in the namespace of `client`."""
+
+    def __init__(self, owner: Owner, count: int, client: NomadClient) -> None:
+        self._owner = owner
+        self._count = count
+        self._client = client
+
+    def view(self) -> RollingView:
+        """See `ports.Rolling`."""
+        found = self._job()
+        if found is None:
+            return RollingView(state="absent", wanted=self._count)
+        job = SlotJob.read(found)
+        if job.stopped:
+            return RollingView(state="absent", version=job.version, index=job.index, wanted=self._count)
+        deployment = self._client.deployment_of(job.id)
+        mine = deployment if deployment is not None and deployment["JobVersion"] == job.version else None
+        ours = [one for one in map(Allocation.read, self._client.allocations(job.id)) if one.version == job.version]
+        group = {} if mine is None else next(iter(mine["TaskGroups"].values()))
+        evaluations = self._client.raw("GET", f"job/{job.id}/evaluations")
+        cause = self._cause(job, ours, mine, evaluations)
+        return RollingView(
+            state="failed" if cause is not None else _state(mine, group),
+            version=job.version,
+            index=job.index,
+            key=job.key,
+            content=job.content,
+            deployment=None if mine is None else mine["ID"],
+            servers=tuple(one.id for one in ours if one.wanted and one.status == "running"),
+            healthy=group.get("HealthyAllocs", 0),
+            wanted=group.get("DesiredCanaries") or group.get("DesiredTotal", self._count),
+            cause=cause,
+        )
+
+    def forecast(self, artefact: Artefact) -> Forecast:
+        """See `ports.Rolling`."""
+        said = self._client.plan(self._document(artefact))
+        job = SlotJob.read(self._document(artefact))
+        metrics = (said.get("FailedTGAllocs") or {}).values()
+        warnings = [line for line in (said.get("Warnings") or "").splitlines() if line.startswith("*")]
+        return Forecast(
+            changes=changes(said["Diff"]),
+            obstacles=tuple(reason for metric in metrics for reason in obstacles(job, metric)),
+            warnings=tuple(line.removeprefix("* ") for line in warnings),
+        )
+
+    def register(self, artefact: Artefact, index: int) -> None:
+        """See `ports.Rolling`."""
+        self._client.register(self._document(artefact), index)
+
+    def prove(self, server: str, command: Sequence[str], seconds: float) -> str | None:
+        """See `ports.Rolling`."""
+        try:
+            stream = exec_stream(self._client, server, "server", command)
+        except UnreachableError as error:
+            return error.message
+        try:
+            while stream.receive(seconds):
+                pass
+        except OSError as error:
+            return str(error)
+        finally:
+            stream.close()
+        return None
+
+    def promote(self, deployment: str) -> None:
+        """See `ports.Rolling`."""
+        self._client.promote(deployment)
+
+    def take_back(self, now: RollingView, before: RollingView) -> None:
+        """See `ports.Rolling`."""
+        if now.busy and now.deployment is not None:
+            self._client.fail(now.deployment)
+        if before.state == "absent":
+            self._client.deregister(self._owner.project, purge=False)
+            return
+        body = {"JobID": self._owner.project, "JobVersion": before.version, "EnforcePriorVersion": now.version}
+        done = self._client.raw("POST", f"job/{self._owner.project}/revert", body=body)
+        if done.status >= 400:  # noqa: PLR2004 - HTTP's own number
+            raise DeployError(f"the job cannot be reverted to version {before.version}: {done.body}")
+
+    def _document(self, artefact: Artefact) -> dict[str, Any]:
+        return rolling_document(
+            self._owner, artefact.job, count=self._count, content=artefact.content_id.hex, key=artefact.key
+        )
+
+    def _job(self) -> dict[str, Any] | None:
+        found = self._client.job(self._owner.project)
+        if found is not None and not self._owner.owns(found.get("Meta") or {}):
+            raise UnusableInputError(
+                f"the job `{self._owner.project}` is there and is not of this service: it lacks our `meta`",
+                hint="name the service otherwise, or remove that job",
+            )
+        return found
+
+    def _cause(
+        self, job: SlotJob, ours: Sequence[Allocation], deployment: dict[str, Any] | None, evaluations: Reply
+    ) -> Cause | None:
+        """Why waiting for this version is of no use."""
+        for one in sorted(ours, key=lambda alloc: alloc.order):
+            said = judge(job, (one,), blocked=None, now=evaluations.date)
+            if one.wanted and isinstance(said, Fault):
+                return self._told(said, one)
+        if not ours and isinstance(
+            said := judge(job, (), blocked=_blocked(job, evaluations), now=evaluations.date), Fault
+        ):
+            return Cause(kind=said.kind, message=said.message)
+        if deployment is not None and deployment["Status"] in {"failed", "cancelled"}:
+            lines = self._lines(ours[-1], "server") if ours else ()
+            return Cause(kind="start", message=f"Nomad says: {deployment['StatusDescription'].lower()}", lines=lines)
+        return None
+
+    def _told(self, fault: Fault, one: Allocation) -> Cause:
+        lines = fault.lines if fault.task is None else self._lines(one, fault.task)
+        return Cause(kind=fault.kind, message=fault.message, lines=lines)
+
+    def _lines(self, one: Allocation, task: str) -> tuple[str, ...]:
+        said = "".join(self._client.logs(one.id, task, stream, _TAIL) for stream in ("stdout", "stderr"))
+        return tuple(said.splitlines()[-_SHOWN:])
+
+
+def _blocked(job: SlotJob, evaluations: Reply) -> Blocked | None:
+    """What the scheduler said first when it found no place for the job as it is now."""
+    stuck = [one for one in evaluations.body or () if one.get("FailedTGAllocs") and one["JobModifyIndex"] == job.index]
+    if not stuck:
+        return None
+    first = min(stuck, key=lambda one: one["CreateIndex"])
+    return Blocked(metric=next(iter(first["FailedTGAllocs"].values())), since=first["CreateTime"] / _NS)
+
+
+def _state(deployment: dict[str, Any] | None, group: dict[str, Any]) -> RollingState:
+    if deployment is None or deployment["Status"] == "successful":
+        return "settled"
+    canaries = group.get("DesiredCanaries", 0)
+    if canaries and not group["Promoted"]:
+        return "waiting" if group["HealthyAllocs"] >= canaries else "starting"
+    return "rolling" if canaries else "starting"
