@@ -183,7 +183,7 @@ class NomadClient:
 
     def stream(self, path: str, params: Params) -> Iterator[bytes]:
         """An answer piece by piece as it comes, for as long as a piece comes every few seconds; nothing for a 404."""
-        with self._session.get(f"{self.cluster.address}/v1/{path}", params=dict(params), stream=True) as answer:
+        with self._session.ask("GET", f"{self.cluster.address}/v1/{path}", params=dict(params), stream=True) as answer:
             if not answer.ok:
                 return
             try:
