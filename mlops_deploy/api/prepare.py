@@ -1,5 +1,6 @@
-"""What the target `docker` runs comes from an engine: the server is looked for there, the carrier is brought there."""
+"""What containers run comes from an engine: the server is looked for there, the carrier is brought there."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mlops_deploy.api.docker_files import docker_artefact
@@ -11,8 +12,13 @@ from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.ports import Engine, Story
 from mlops_deploy.release.state import Artefact
 from mlops_deploy.spec.deploy import DeploySpec
+from mlops_deploy.spec.preset import Preset
 from mlops_deploy.spec.refs import ImageRef
+from mlops_deploy.spec.rendered import JobImage
 from mlops_deploy.store.layout import LayoutStore, Stored
+
+Make = Callable[[DeploySpec, Stored, Preset, JobImage, str | None], Artefact]
+"""Makes a target's artefact of a carrier, a preset, and a server image with its id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +28,7 @@ class DockerSupply:
     spec: DeploySpec
     store: LayoutStore
     engine: Engine
+    make: Make = docker_artefact
 
     def artefact(self, carrier: Stored, server: str | None) -> Artefact:
         """The model of `carrier` on the server image that is asked for, else configured, as the engine has it now."""
@@ -31,7 +38,7 @@ class DockerSupply:
         if found is None:
             hint = "`mlops-deploy build-server` makes it" if image.local else f"`docker pull {image.ref}` gets it"
             raise UnusableInputError(f"the server image `{image.ref}` is not in the engine", hint=hint)
-        return docker_artefact(self.spec, carrier, preset, image, str(found))
+        return self.make(self.spec, carrier, preset, image, str(found))
 
     def fetch(self, ref: ImageRef, story: Story) -> None:
         """Pull the image `ref` into the engine, unless it is there."""

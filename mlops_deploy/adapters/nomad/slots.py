@@ -1,0 +1,120 @@
+"""The jobs of a service's slots in a cluster. What is not ours is refused, never touched."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from mlops_deploy.adapters.faults import Fault
+from mlops_deploy.adapters.nomad.allocations import Allocation, Blocked, current, judge
+from mlops_deploy.adapters.nomad.client import NomadClient
+from mlops_deploy.adapters.nomad.slot_job import SlotJob
+from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.release.state import Slot, SlotState
+from mlops_deploy.spec.owner import Owner
+
+_NS: Final = 1_000_000_000
+_PAUSE: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a cluster says of a slot: its job, its allocations, and what came of looking for a node; `now` its clock."""
+
+    job: SlotJob | None
+    allocations: tuple[Allocation, ...]
+    blocked: Blocked | None
+    now: float
+
+    @property
+    def held(self) -> Allocation | None:
+        """The allocation that counts."""
+        return current(self.job, self.allocations)
+
+    @property
+    def judged(self) -> SlotState | Fault:
+        """How the slot is."""
+        return judge(self.job, self.allocations, blocked=self.blocked, now=self.now)
+
+    def runs(self, key: str) -> bool:
+        """Whether the artefact `key` is there, or on its way, and will stay."""
+        wanted = self.job is not None and not self.job.stopped and self.job.key == key
+        return wanted and self.judged in {"running", "preparing"}
+
+
+class Slots:
+    """The slots of one service in the namespace of `client`."""
+
+    def __init__(self, owner: Owner, client: NomadClient) -> None:
+        self._owner = owner
+        self._client = client
+
+    def name(self, slot: Slot) -> str:
+        """What the job of `slot` is called."""
+        return f"{self._owner.project}-{slot}"
+
+    def job(self, slot: Slot) -> SlotJob | None:
+        """The job of `slot`, None when there is none."""
+        found = self._client.job(self.name(slot))
+        if found is None:
+            return None
+        if not self._owner.owns(found.get("Meta") or {}, slot):
+            raise not_ours(self.name(slot))
+        return SlotJob.read(found)
+
+    def look(self, slot: Slot) -> Look:
+        """What there is of `slot` now."""
+        job = self.job(slot)
+        found = self._client.allocations(self.name(slot)) if job else []
+        allocations = tuple(map(Allocation.read, found))
+        held = current(job, allocations)
+        placed = held is not None and held.status != "lost"
+        blocked = None if job is None or job.stopped or placed else self._blocked(job)
+        return Look(job=job, allocations=allocations, blocked=blocked, now=time.time() + self._ahead)
+
+    def register(self, document: Mapping[str, Any], before: SlotJob | None) -> None:
+        """Make `document` the job, unless somebody else has changed the one that was there `before`."""
+        self._client.register(dict(document), before.index if before else 0)
+
+    def stop(self, slot: Slot) -> None:
+        """Begin to stop the job of `slot`; the cluster still knows it afterwards."""
+        job = self.job(slot)
+        if job is not None and not job.stopped:
+            self._client.deregister(job.id, purge=False)
+
+    def clear(self, slot: Slot, seconds: float, *, purge: bool) -> None:
+        """Stop the job of `slot`, and wait at most `seconds` until nothing of it runs; with `purge` forget it too."""
+        look = self.look(slot)
+        if look.job is None:
+            return
+        if not look.job.stopped:
+            self._client.deregister(look.job.id, purge=False)
+        active = [one.id for one in look.allocations if one.active]
+        until = time.monotonic() + seconds
+        while active and time.monotonic() < until:
+            time.sleep(_PAUSE)
+            active = [one.id for one in map(Allocation.read, self._client.allocations(look.job.id)) if one.active]
+        if purge:  # only now: a cluster knows nothing any more of what is left of a job that was forgotten
+            self._client.deregister(look.job.id, purge=True)
+
+    @cached_property
+    def _ahead(self) -> float:
+        """Seconds by which the cluster's clock is ahead of ours."""
+        return self._client.raw("GET", "status/leader").date - time.time()
+
+    def _blocked(self, job: SlotJob) -> Blocked | None:
+        found = self._client.raw("GET", f"job/{job.id}/evaluations").body
+        for one in found if isinstance(found, list) else ():
+            failed = next(iter((one.get("FailedTGAllocs") or {}).values()), None)
+            if one["Status"] == "blocked" and one["JobModifyIndex"] >= job.index and failed is not None:
+                return Blocked(metric=failed, since=one["CreateTime"] / _NS)
+        return None
+
+
+def not_ours(job_id: str) -> UnusableInputError:
+    """A job of our name that does not say that it is this service's."""
+    return UnusableInputError(
+        f"there is a job `{job_id}`, and its meta does not say that it is this service's",
+        hint=f"see what it is with `nomad job status {job_id}`; choose another `service`, or another namespace",
+    )

@@ -1,0 +1,33 @@
+"""What a release on Nomad registers, told from the configuration and the store alone."""
+
+from typing import cast
+
+from mlops_deploy.api.artefact import carrier_ref, make_artefact
+from mlops_deploy.api.pulled import in_registry
+from mlops_deploy.api.router_config import router_config
+from mlops_deploy.release.state import Artefact
+from mlops_deploy.render.nomad import slot_job
+from mlops_deploy.spec.deploy import DeploySpec, JsonValue
+from mlops_deploy.spec.preset import Preset
+from mlops_deploy.spec.rendered import JobImage
+from mlops_deploy.store.layout import Stored
+
+
+def nomad_artefact(
+    spec: DeploySpec, carrier: Stored, preset: Preset, image: JobImage, server_id: str | None
+) -> Artefact:
+    """The model of `carrier` on the server `image`, as a job for any slot.
+
+    The job names an image that is only in an engine by its id: a node that has it takes this one and asks no registry,
+    whatever its name comes to mean. One that is named by a registry's digest keeps that name, so that every node can
+    pull it.
+    """
+    local = server_id is not None and in_registry(image.ref) is None
+    pinned = JobImage(ref=server_id, local=True) if local and server_id else image
+    job = cast("dict[str, JsonValue]", slot_job(spec, carrier_ref(carrier), pinned, preset))
+    return make_artefact(spec, carrier, preset, server=image.ref, server_id=server_id or image.ref, job=job)
+
+
+def nomad_router(spec: DeploySpec, preset: Preset) -> str:
+    """The configuration of the router in front of both slots, which the cluster tells it the addresses of."""
+    return router_config(spec, preset)
