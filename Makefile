@@ -1,11 +1,14 @@
-# What is done with this checkout. `make demo` and `make test` work on a bare machine.
+# What is done with this checkout. `make demo` and `make test` work on a bare machine; `make demo-nomad` needs `nomad`.
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 
-.PHONY: demo test simulate bench lint clean
+.PHONY: demo demo-nomad test simulate bench lint clean
 
 demo: $(VENV)/.installed
 	PATH="$(BIN):$$PATH" scripts/demo.sh
+
+demo-nomad: $(VENV)/.installed
+	PATH="$(BIN):$$PATH" scripts/demo-nomad.sh
 
 test: $(VENV)/.installed
 	$(BIN)/pytest
