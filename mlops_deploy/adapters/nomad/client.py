@@ -46,11 +46,15 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variable:
-    """A Variable: `index` for check-and-set, `age` in seconds by the clocks of the servers."""
+    """A Variable: `index` for check-and-set, `modified` in nanoseconds since 1970, `age` in seconds.
+
+    Both times are by the clocks of the servers.
+    """
 
     items: dict[str, str]
     index: int
     age: float
+    modified: int
 
 
 class NomadClient:
@@ -197,8 +201,9 @@ class NomadClient:
         if reply.status == requests.codes.not_found:
             return None
         body = _one(reply.body)
-        age = max(0.0, reply.date - body["ModifyTime"] / _NS)
-        return Variable(items=dict(body["Items"]), index=int(body["ModifyIndex"]), age=age)
+        modified = int(body["ModifyTime"])
+        age = max(0.0, reply.date - modified / _NS)
+        return Variable(items=dict(body["Items"]), index=int(body["ModifyIndex"]), age=age, modified=modified)
 
     def put_variable(self, path: str, items: Mapping[str, str], index: int) -> int | None:
         """Write a Variable whole when its index is still `index`, 0 for one that is not there yet.
