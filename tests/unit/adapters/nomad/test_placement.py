@@ -1,0 +1,75 @@
+"""Why no node takes a job, in words that name what is missing."""
+
+import pytest
+
+from mlops_deploy.adapters.nomad.placement import may_pass, obstacles
+from tests.unit.adapters.nomad.test_allocations import job, metric
+
+
+@pytest.mark.parametrize(
+    ("found", "words", "passing"),
+    [
+        (
+            metric(ConstraintFiltered={"${attr.kernel.name} = plan9": 1}),
+            "1 node does not meet `${attr.kernel.name} = plan9`",
+            False,
+        ),
+        (metric(ConstraintFiltered={"missing drivers": 2}), "2 nodes lack a driver of the job: docker", False),
+        (metric(ConstraintFiltered={"missing devices": 1}), "1 node lacks a device of the job: nvidia/gpu", False),
+        (
+            metric(ConstraintFiltered={"missing compatible host volumes": 2}),
+            "2 nodes lack the host volume `shop-a-models`",
+            True,
+        ),
+        (
+            metric(
+                NodesExhausted=1,
+                DimensionExhausted={"memory": 1},
+                ResourcesExhausted={"bootstrap": {"MemoryMB": 0}, "server": {"MemoryMB": 999_999}},
+            ),
+            "1 node has no 999,999 MiB of memory left",
+            True,
+        ),
+        (metric(NodesExhausted=2, DimensionExhausted={"cpu": 2}), "2 nodes have not enough cpu left", True),
+        (
+            metric(NodesExhausted=1, DimensionExhausted={"network: reserved port collision entry=8080": 1}),
+            "1 node has given port 8080 to another job",
+            True,
+        ),
+        (
+            metric(NodesExhausted=1, DimensionExhausted={"devices: no devices match request": 1}),
+            "1 node has not enough left: devices: no devices match request",
+            True,
+        ),
+        (
+            metric(QuotaExhausted=["memory exhausted (2 needed > 1 limit)"]),
+            "the quota of the namespace is used up: memory exhausted (2 needed > 1 limit)",
+            True,
+        ),
+        (metric(NodesEvaluated=0), "no node is ready in the cluster", True),
+        (metric(), "the scheduler names no reason", True),
+    ],
+)
+def test_what_stands_in_the_way_is_named_and_whether_it_may_pass(found, words, passing):
+    assert obstacles(job(), found) == (words,)
+    assert may_pass(found) is passing
+
+
+def test_where_a_job_may_run_is_named_when_no_node_is_there():
+    restricted = job(Datacenters=["mars", "venus"], NodePool="gpu")
+    (words,) = obstacles(restricted, metric(NodesEvaluated=0))
+    assert words == "no node is ready in datacenter `mars`, `venus` and node pool `gpu`"
+
+
+def test_every_kind_of_reason_is_told():
+    found = metric(
+        ConstraintFiltered={"missing drivers": 1, "${node.class} = gpu": 1},
+        NodesExhausted=1,
+        DimensionExhausted={"disk": 1},
+    )
+    assert obstacles(job(), found) == (
+        "1 node does not meet `${node.class} = gpu`",
+        "1 node lacks a driver of the job: docker",
+        "1 node has not enough disk left",
+    )
+    assert may_pass(found)
