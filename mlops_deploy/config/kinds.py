@@ -238,6 +238,40 @@ class ListOf(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class MapOf(Generic[T]):
+    """Names that match a pattern, each with a value of one kind."""
+
+    pattern: str
+    item: Kind[T]
+
+    @property
+    def expected(self) -> str:
+        """In words."""
+        return f"a map of names, each to {self.item.expected}"
+
+    def decode(self, node: Node, at: At) -> dict[str, T] | None:
+        """Every entry that is right; the wrong ones are reported."""
+        if not isinstance(node, Mapping):
+            at.expected(node, self.expected)
+            return None
+        found: dict[str, T] = {}
+        for key, value in node.entries:
+            inside = at.child(key.text)
+            if not re.fullmatch(self.pattern, key.text):
+                inside.wrong(
+                    key.mark, f"`{shorten(key.text)}` cannot be a name here", "use letters, digits, `_`, `.`, `-`"
+                )
+            elif (decoded := self.item.decode(value, inside)) is not None:
+                found[key.text] = decoded
+        return found
+
+    def schema(self) -> Schema:
+        """An object."""
+        names: Schema = {"pattern": f"^(?:{self.pattern})$"}
+        return {"type": "object", "propertyNames": names, "additionalProperties": self.item.schema()}
+
+
+@dataclass(frozen=True, slots=True)
 class JsonMap:
     """Any JSON object; numbers and truth values only where JSON has them."""
 

@@ -11,6 +11,7 @@ from mlops_deploy.config.golden import read_golden
 from mlops_deploy.config.issues import Issue, Issues
 from mlops_deploy.config.kubernetes_keys import KUBERNETES, kubernetes_spec
 from mlops_deploy.config.marks import Mapping, Node, Scalar, parse
+from mlops_deploy.config.nomad_keys import NOMAD, mistakes, nomad_spec
 from mlops_deploy.config.overlay import lay_over, overlay_path
 from mlops_deploy.config.read import is_there, read
 from mlops_deploy.resources import IMAGES
@@ -109,6 +110,7 @@ def _complete(
     _check_names(values[keys.SERVICE], environment, whole, at)
     _check_model(values, whole, at)
     _check_preset(values[keys.PRESET], whole, at)
+    _check_nomad(values, whole, at)
     if _at(whole, "ready", "golden") is None:
         hint = "name a file of requests with known answers at `ready.golden`"
         _warn(whole, ("service",), "predictions are not checked before a server counts as ready", hint, at)
@@ -148,6 +150,12 @@ def _check_preset(name: str, whole: Mapping, at: At) -> None:
         near = get_close_matches(name, names, n=1)
         hint = f"did you mean `{near[0]}`?" if near else f"there is {', '.join(f'`{one}`' for one in names)}"
         at.child("preset").wrong(node.mark, f"there is no preset `{name}`", hint)
+
+
+def _check_nomad(values: Values, whole: Mapping, at: At) -> None:
+    for path, message, hint in mistakes(nomad_spec(values[NOMAD]), values[keys.RESOURCES][keys.MEMORY]):
+        node = _at(whole, "nomad", *path) or _at(whole, "nomad") or whole
+        At(at.issues, at.folder, ("nomad", *path)).wrong(node.mark, message, hint)
 
 
 def _warn(whole: Mapping, path: tuple[str, ...], message: str, hint: str, at: At) -> None:
@@ -204,5 +212,6 @@ def _spec(values: Values, golden: tuple[GoldenRequest, ...], root: Path, environ
             drain=release[keys.DRAIN],
             deadline=release[keys.RELEASE_DEADLINE],
         ),
+        nomad=nomad_spec(values[NOMAD]),
         kubernetes=kubernetes_spec(values[KUBERNETES]),
     )

@@ -68,6 +68,7 @@ _CONFIG: Final[dict[str, Attribute | Block]] = {
 }
 _SERVICE: Final[dict[str, Attribute | Block]] = {
     **_attributes("text", name="Name", provider="Provider", port="PortLabel"),
+    **_attributes("texts", tags="Tags", canary_tags="CanaryTags"),
     "check": Block(
         "Checks",
         {
@@ -96,7 +97,7 @@ _UPDATE: Final = Block(
         healthy_deadline="HealthyDeadline",
         progress_deadline="ProgressDeadline",
     )
-    | _attributes("truth", auto_revert="AutoRevert"),
+    | _attributes("truth", auto_revert="AutoRevert", auto_promote="AutoPromote"),
 )
 _RESOURCES: Final[dict[str, Attribute | Block]] = {
     **_attributes("whole", cpu="CPU", cores="Cores", memory="MemoryMB", memory_max="MemoryMaxMB"),

@@ -4,6 +4,7 @@ The same document is what a release registers, what `render` writes as JSON, and
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final, cast
 
 from mlops_deploy.errors import UnusableInputError
@@ -53,7 +54,9 @@ def slot_job(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Pre
             "`nomad.type` is `batch`: a batch run answers nobody, so there is nothing to release",
             hint="`mlops-deploy render --target nomad` writes its job",
         )
-    return _job(spec, carrier, image, preset)
+    # The router follows the addresses of slots in Nomad's own catalogue, and a slot is one server.
+    own = replace(spec.nomad, provider="nomad", count=1)
+    return _job(replace(spec, nomad=own), carrier, image, preset)
 
 
 def slot_document(owner: Owner, slot: str, job: Mapping[str, JsonValue], *, content: str, key: str) -> Document:
@@ -151,7 +154,7 @@ def _group(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Prese
     ports: list[Value] = [{"Label": "http", "To": preset.ports.http}]
     return {
         "Name": GROUP,
-        "Count": 1,
+        "Count": spec.nomad.count if serves else 1,
         **({"Update": _update(spec)} if serves else {}),
         "ReschedulePolicy": _elsewhere() if serves else _again(),
         "EphemeralDisk": {"SizeMB": _disk(spec.nomad.volume)},

@@ -19,14 +19,15 @@ SIZE = "a size such as `512Mi`, `2GiB` or `1.5G`, from 6Mi to 1024Ti"
 IMAGE = "an image reference such as `NAME:TAG` or `NAME@sha256:…`"
 TOP = (
     "`service`, `model`, `preset`, `server`, `target`, `port`, `env`, `resources`, `user`, `ready`, `release`, "
-    "`kubernetes`"
+    "`nomad`, `kubernetes`"
 )
+LOWER, VOLUME = "lower-case letters, digits and `-`", "kubernetes.volume"
 
 # What is added below BASE (which has two lines), and what is said: place, message, fix.
 ONE_MISTAKE = [
-    ("kubernetes: {volume: {kind: pvc}}", "3:29", "`kubernetes.volume.kind` must be one of `emptyDir`, `image`", "found `pvc`"),
-    ("kubernetes: {namespace: A_b}", "3:25", "`kubernetes.namespace` must be lower-case letters, digits and `-`, at most 63", "found `A_b`"),
-    ("kubernetes: {volume: {sise: 1Gi}}", "3:23", "unknown key `sise`", "in `kubernetes.volume`; did you mean `size`?"),
+    ("kubernetes: {volume: {kind: pvc}}", "3:29", f"`{VOLUME}.kind` must be one of `emptyDir`, `image`", "found `pvc`"),
+    ("kubernetes: {namespace: A_b}", "3:25", f"`kubernetes.namespace` must be {LOWER}, at most 63", "found `A_b`"),
+    ("kubernetes: {volume: {sise: 1Gi}}", "3:23", "unknown key `sise`", f"in `{VOLUME}`; did you mean `size`?"),
     ("port: 0", "3:7", "`port` must be a whole number from 1 to 65535", "found the number `0`"),
     ("port: 65536", "3:7", "`port` must be a whole number from 1 to 65535", "found the number `65536`"),
     ("port: -1", "3:7", "`port` must be a whole number from 1 to 65535", "found the number `-1`"),
