@@ -238,6 +238,17 @@ def test_stop_removes_the_tasks_and_keeps_the_volume(place):
     assert place.up(artefact).state == "running"
 
 
+def test_a_slot_that_is_asked_for_while_it_stops_runs_again(place):
+    place.network()
+    artefact = place.artefact()
+    first = place.up(artefact)
+    place.target.stop("a", 5)
+    again = place.up(artefact)
+    assert not set(again.revision.split(".")) & set(first.revision.split(".")), "what was to be stopped is gone"
+    time.sleep(2)
+    assert place.target.observe("a") == again
+
+
 def test_observing_is_quick(place):
     place.network()
     place.up(place.artefact())
@@ -496,6 +507,8 @@ class TestCauses:
         view = place.wait("failed")
         assert view.cause.kind == "image"
         assert view.cause.message == f"the image `{place.artefact(loaded=False).carrier}` is not in the engine"
+        place.target.stop("a", 1)
+        assert place.target.observe("a").state == "absent", "the failure was of what is not wanted any more"
 
     def test_too_little_memory(self, place):
         place.network()

@@ -7,6 +7,9 @@ import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
@@ -17,6 +20,7 @@ from mlops_deploy.adapters.processes.target import ProcessTarget, state_home
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.spec.owner import Owner
 from tests.fakes.local_slots import artefact, holds, pid_of, processes_of, until, version
+from tests.fakes.routers import free_port
 
 STUBBORN = ["/bin/sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.1; done"]
 LAST_WORDS = [
@@ -364,6 +368,43 @@ def test_a_folder_that_is_not_ours_is_refused_and_not_touched(tmp_path):
             act()
         assert "was not touched" in refused.value.hint
     assert listed(home / "digits-test") == ["precious"]
+
+
+@pytest.fixture
+def far(tmp_path):
+    """A service whose folder is too deep for sockets, and where its sockets go instead."""
+    deep, programs = tmp_path / ("deep" * 20), tmp_path / "programs"
+    programs.mkdir()
+    (programs / "haproxy").symlink_to("/bin/true")
+    near = deep / "state" / "digits-test" / "run"
+    far = Path("/tmp") / f"mlops-deploy-{sha256(bytes(near)).hexdigest()[:16]}"  # noqa: S108 - where the router puts it
+    owner = Owner(service="digits", environment="test")
+    yield ProcessTarget(owner, free_port(), home=deep / "state", environ={"PATH": str(programs)}), far
+    if far.is_symlink() or far.is_file():
+        far.unlink()
+    rmtree(far, ignore_errors=True)
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "open", "readable", "theirs"])
+def test_sockets_go_into_no_folder_that_others_may_write_or_own(far, tmp_path, monkeypatch, kind):
+    target, place = far
+    target.address("a")  # makes the service's folder
+    match kind:
+        case "link":
+            (tmp_path / "trap").mkdir(mode=0o700)
+            place.symlink_to(tmp_path / "trap")
+        case "file":
+            place.touch(0o600)
+        case _:
+            place.mkdir(mode=0o700)
+            place.chmod({"open": 0o770, "readable": 0o704}.get(kind, 0o700))
+    if kind == "theirs":
+        monkeypatch.setattr(os, "getuid", lambda: place.stat().st_uid + 1)
+    for act in (lambda: target.make_router(""), lambda: target.remove(volumes=True)):
+        with pytest.raises(UnusableInputError, match=r"is in the way of the router's sockets") as refused:
+            act()
+        assert "XDG_STATE_HOME" in refused.value.hint
+    assert place.exists()
 
 
 def test_two_services_that_share_a_name_are_told_apart(tmp_path):
