@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from mlops_deploy.oci.types import INDEX, Descriptor
-from mlops_deploy.render.layout import read_back
+from mlops_deploy.render.layout import read_back, read_objects
 from mlops_deploy.spec.refs import Digest, ImageRef
 from mlops_deploy.store.layout import LayoutStore
 from mlops_deploy.store.log import Built
@@ -86,6 +86,31 @@ def test_a_file_of_a_folder_is_never_written_over_what_is_read(project):
     assert done.returncode == 2
     assert "error: the job file `a.yml` would overwrite" in done.stderr
     assert not (project / "b.yml").exists()
+
+
+def test_a_file_for_kubernetes_is_applied_without_an_annotation_of_its_size(project):
+    done = render(project, "-e", "live", "--target", "kubernetes", "-o", "a file.yml")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.endswith("next: kubectl apply --server-side -f 'a file.yml'\n")
+    text = (project / "a file.yml").read_text()
+    job, service = read_objects(text)
+    assert (job["kind"], job["metadata"]["name"]) == ("Deployment", "digits-live")
+    assert (service["kind"], service["spec"]["ports"][0]["port"]) == ("Service", 9000)
+    [server] = job["spec"]["template"]["spec"]["containers"]
+    assert {"name": "PRICE", "value": "$$5"} in server["env"]
+    assert render(project, "-e", "live", "--target", "kubernetes").stdout == text
+
+
+def test_into_a_folder_go_both_slots_for_kubernetes_and_the_service_that_selects_one(project):
+    done = render(project, "--target", "kubernetes", "-o", "files/")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.endswith("next: kubectl apply --server-side -f files\n")
+    files = {path.name: read_objects(path.read_text()) for path in (project / "files").iterdir()}
+    assert {name: one["metadata"]["name"] for name, [one] in files.items()} == {
+        "a.yml": "digits-a",
+        "b.yml": "digits-b",
+        "service.yml": "digits",
+    }
 
 
 def test_the_server_can_be_named(project):
