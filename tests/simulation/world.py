@@ -219,10 +219,10 @@ class World:
         self.engine = self.gone = self.silent = self.now
         for slot in SLOTS:
             server = self.slots[slot]
-            if server is not None and (server.died(self.now) or server.fate.kind != "good"):
-                server.fate, server.killed = GOOD, FOREVER
-                server.prepared = server.loaded = self.now
-                server.stopping, server.ends = None, FOREVER
+            wanted = None if server is None or server.stopping is not None else server
+            if wanted is not None and (wanted.died(self.now) or wanted.fate.kind != "good"):
+                wanted.fate, wanted.killed = GOOD, FOREVER
+                wanted.prepared = wanted.loaded = self.now
             self.harmed[slot] = self.now + 5.0
 
     # --- what is asked
