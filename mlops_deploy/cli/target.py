@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
-WORKING: Final = ("docker", "process")
+WORKING: Final[tuple[Target, ...]] = ("docker", "nomad", "process")
 """Where a release can run today."""
+
+CLUSTER: Final = "NOMAD_ADDR"
+"""What names a cluster."""
 
 ENGINES: Final = ("DOCKER_HOST", "DOCKER_CONTEXT")
 """What names an engine: whoever sets one means that engine and no other."""
@@ -29,23 +32,26 @@ def target_option(command: Command) -> Command:
         "--target",
         type=click.Choice(get_args(Target)),
         metavar="T",
-        help="Where it runs: docker or process.  [default: as in mlops.yml, else docker where an engine answers]",
+        help="Where it runs: docker, nomad or process.  [default: as in mlops.yml, else nomad where NOMAD_ADDR is "
+        "set, else docker where an engine answers]",
     )(command)
 
 
 def choose_target(spec: DeploySpec, asked: str | None) -> Target:
-    """The target that was asked for, else the configuration's, else `docker` when an engine answers, else `process`.
+    """The target that was asked for, else the configuration's, else the one that is there.
+
+    That is `nomad` when `NOMAD_ADDR` is set, else `docker` when an engine answers, else `process`.
 
     Raises `UnreachableError` for an engine that is named by `DOCKER_HOST` or `DOCKER_CONTEXT` and does not answer.
     """
     chosen = asked or spec.target
     if chosen is None:
-        return _where_an_engine_answers()
-    if chosen not in WORKING:
-        raise UnusableInputError(
-            f"target `{chosen}` cannot be released to yet", hint="known: `--target docker`, `--target process`"
-        )
-    return "docker" if chosen == "docker" else "process"
+        return "nomad" if os.environ.get(CLUSTER) else _where_an_engine_answers()
+    for working in WORKING:
+        if chosen == working:
+            return working
+    known = ", ".join(f"`--target {working}`" for working in WORKING)
+    raise UnusableInputError(f"target `{chosen}` cannot be released to yet", hint=f"known: {known}")
 
 
 def _where_an_engine_answers() -> Target:
@@ -60,8 +66,8 @@ def _where_an_engine_answers() -> Target:
 
 
 def find_service(project: "Project", spec: DeploySpec, asked: str | None) -> "Service":
-    """The service of `spec` on the target that `--target`, the configuration, or an engine that answers, decides."""
+    """The service of `spec` on the target that `--target`, the configuration, or what is there, decides."""
     from mlops_deploy.api.holder import this_holder
 
-    make = wiring.docker_service if choose_target(spec, asked) == "docker" else wiring.process_service
-    return make(project, spec, wiring.clock(), this_holder(os.environ))
+    make = {"docker": wiring.docker_service, "nomad": wiring.nomad_service, "process": wiring.process_service}
+    return make[choose_target(spec, asked)](project, spec, wiring.clock(), this_holder(os.environ))

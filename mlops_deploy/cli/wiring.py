@@ -1,6 +1,7 @@
 """The composition root: the only module that imports adapters, and only when a command needs them."""
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mlops_deploy.ports import Clock, Engine, ImageBuilder, Launcher, Runner
@@ -80,6 +81,50 @@ def docker_service(project: "Project", spec: "DeploySpec", clock: Clock, holder:
         router_config=router_config,
         clock=clock,
         holder=holder,
+    )
+
+
+def nomad_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: "Holder") -> "Service":
+    """The service on the Nomad cluster that `NOMAD_ADDR` and its like name."""
+    from mlops_deploy.adapters.nomad.client import NomadClient
+    from mlops_deploy.adapters.nomad.rolling import NomadRolling
+    from mlops_deploy.adapters.nomad.settings import Cluster
+    from mlops_deploy.adapters.nomad.target import NomadTarget
+    from mlops_deploy.api.router_image import router_tag
+    from mlops_deploy.api.service import Service, Supply
+    from mlops_deploy.spec.owner import Owner
+    from mlops_deploy.spec.rendered import JobImage
+
+    owner = Owner(service=spec.service, environment=spec.environment)
+    cluster = Cluster.from_environment(os.environ, namespace=spec.nomad.namespace, region=spec.nomad.region)
+    client = NomadClient(cluster)
+
+    def supply() -> Supply:
+        from mlops_deploy.adapters.nomad.collecting import collects_images
+        from mlops_deploy.api.nomad_supply import NomadSupply
+
+        collects = partial(collects_images, client)
+        return NomadSupply(spec=spec, store=project.store(), engine=engine(), collects=collects)
+
+    def router_config() -> str:
+        from mlops_deploy.api.nomad_files import nomad_router
+        from mlops_deploy.api.router_image import find_or_build
+        from mlops_deploy.api.server_inputs import known_preset
+        from mlops_deploy.cli.console import PlainStory
+
+        find_or_build(engine(), image_builder(), runner(), PlainStory())
+        return nomad_router(spec, known_preset(spec.preset))
+
+    image = JobImage(ref=str(router_tag()), local=True)
+    return Service(
+        spec=spec,
+        target_name="nomad",
+        target=NomadTarget(owner, spec.port, image, spec.nomad, client),
+        supply=supply,
+        router_config=router_config,
+        clock=clock,
+        holder=holder,
+        rolling=lambda: NomadRolling(owner, spec.nomad.count, client),
     )
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from mlops_deploy.api.shells import ON_THIS_MACHINE
 from mlops_deploy.cli.console import PlainStory
 from mlops_deploy.errors import UnreachableError
 from mlops_deploy.resources import IMAGES
-from tests.integration import local_service, releasing
+from tests.integration import local_service, nomad_service, releasing
 from tests.integration import nomad_agent as nomad_agents
 from tests.integration.releasing import BASES
 
@@ -107,3 +108,18 @@ def nomad_agent(tmp_path_factory):
     """A Nomad agent that the tests of a session share; each brings names of its own."""
     with nomad_agents.agent(tmp_path_factory.mktemp("nomad")) as one:
         yield one
+
+
+@pytest.fixture
+def make_nomad(tiny_image, nomad_agent, tmp_path):
+    """Services of a test's own on that agent; nothing is left of them."""
+    with releasing.services(tmp_path, partial(nomad_service.NomadService, agent=nomad_agent)) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def nomad_service_of_all(tiny_image, nomad_agent, tmp_path_factory):
+    """A service for all tests of a module, which leave it as they found it."""
+    root = tmp_path_factory.mktemp("shared")
+    with releasing.services(root, partial(nomad_service.NomadService, agent=nomad_agent)) as make:
+        yield make()

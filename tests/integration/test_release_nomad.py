@@ -1,0 +1,155 @@
+"""Blue/green on a real Nomad agent with Docker tasks, through the command line, under load: no request fails."""
+
+import signal
+import time
+
+import pytest
+
+from tests.integration.test_release_docker import Watch
+
+pytestmark = [pytest.mark.nomad, pytest.mark.docker]
+
+SWITCHES = 12
+REPLACED = 4
+"""Every fourth switch is a release of a model that was in neither slot."""
+
+
+@pytest.fixture
+def service(make_nomad):
+    return make_nomad()
+
+
+def test_no_request_fails_while_two_versions_change_places_again_and_again(service):
+    versions = service.build_all(1, 2, 3, 4)
+    assert service.release(1)["result"] == "released"
+    load, parked, live, fresh = service.load(rate=150, new=40), None, 1, iter((2, 3, 4))
+    answered = {versions[1]}
+    for number in range(SWITCHES):
+        if number % REPLACED == 0:
+            parked = next(fresh)
+            report = service.release(parked)
+        else:
+            report = service.json("rollback")
+        live, parked = parked, live
+        answered.add(versions[live])
+        assert report["live"] == f"{service.name}@{versions[live]}"
+        assert report["failed"] == 0
+        assert {service.serves() for _ in range(3)} == {versions[live]}
+    time.sleep(1)
+    count = load.end()
+    assert count["failed"] == 0, count
+    assert count["rate"] >= 100
+    assert set(count["answered"]) == answered
+    assert all(entry["failed"] == 0 for entry in service.json("history"))
+
+
+def test_the_first_release_opens_the_router_and_down_leaves_nothing(service):
+    version = service.build(1)
+    first = service.run("release")
+    assert first.stdout.startswith(f"{service.name}@{version} r-")
+    assert service.serves() == version
+    assert service.json("release")["result"] == "nothing"
+    status = service.status()
+    assert status["live"]["version"] == f"{service.name}@{version}"
+    assert status["slots"]["a"]["state"] == "running"
+    assert service.run("logs", "--task", "bootstrap").stdout.startswith(f"copied {service.name} {version}: ")
+    assert "slot a is at 127.0.0.1" in service.run("logs", "--task", "router").stdout
+    assert [entry["result"] for entry in service.json("history")] == ["released"]
+    service.run("down")
+    assert service.jobs() == {}
+    assert service.items(), "the state is a volume, which stays"
+    service.run("release")
+    assert service.serves() == version
+    service.run("down", "--volumes")
+    assert service.jobs() == service.items() == {}
+    assert service.agent.ask("GET", f"/v1/vars?prefix=nomad/jobs/{service.name}") == []
+
+
+def test_the_target_is_nomad_where_nomad_addr_is_set(service):
+    service.configure(target=None)
+    version = service.build(1)
+    service.run("release")
+    assert set(service.jobs()) == {"a", "router"}
+    assert service.serves() == version
+
+
+def test_a_candidate_waits_for_a_decision_and_can_be_advanced_or_turned_back(service):
+    versions = service.build_all(1, 2)
+    service.release(1)
+    assert service.release(2, "--until", "ready")["result"] == "held"
+    assert service.serves() == versions[1]
+    assert service.json("abort")["result"] == "aborted"
+    assert service.serves() == versions[1]
+    assert service.status()["slots"]["b"]["state"] == "absent"
+    service.release(2, "--until", "ready")
+    assert service.json("advance")["result"] == "released"
+    assert service.serves() == versions[2]
+
+
+def test_a_saved_plan_is_carried_out_exactly_and_refused_once_it_is_stale(service):
+    versions = service.build_all(1, 2)
+    service.release(1)
+    service.use(2)
+    service.run("plan", "--model", f"{service.name}:2", "-o", "two.plan")
+    assert service.json("release", "--plan", "two.plan")["live"].endswith(versions[2])
+    assert "stale" in service.run("release", "--plan", "two.plan", code=3).stderr
+    assert service.serves() == versions[2]
+
+
+def test_a_second_release_is_refused_and_ctrl_c_leaves_what_can_be_resumed(service):
+    versions = service.build_all(1, 2)
+    service.release(1)
+    service.configure(env={"LOAD_SECONDS": "8"})
+    service.use(2)
+    command = service.start("release", "--model", f"{service.name}:2")
+    while not (status := service.status())["lease"]:
+        assert command.poll() is None
+    assert status["lease"]["holder"] in service.run("release", "--model", f"{service.name}:2", code=3).stderr
+    command.send_signal(signal.SIGINT)
+    _, story = command.communicate(timeout=20)
+    assert command.returncode == 130
+    assert "resume" in story
+    assert service.serves() == versions[1]
+    assert service.json("resume")["result"] == "released"
+    assert service.serves() == versions[2]
+
+
+def test_recreate_answers_503_with_retry_after_and_starts_the_old_one_again_when_the_new_one_fails(service):
+    versions = service.build_all(1, 2)
+    service.configure(release={"strategy": "recreate", "bake": "0s", "drain": "3s"})
+    service.release(1)
+    with Watch(service) as watch:
+        service.release(2)
+    assert {seen for seen, *_ in watch.seen} == {200, 503}
+    assert all(retry for seen, _, retry in watch.seen if seen == 503)
+    assert [version for seen, version, _ in watch.seen if seen == 200][-1] == versions[2]
+    with Watch(service) as watch:
+        report = service.release(1, code=5, SAYS_VERSION="f" * 12)
+    assert report["result"] == "reverted"
+    assert {version for seen, version, _ in watch.seen if seen == 200} == {versions[2]}
+    assert {seen for seen, *_ in watch.seen} == {200, 503}
+    assert service.serves() == versions[2]
+
+
+@pytest.mark.parametrize("volume", [{"kind": "alloc"}, {"kind": "host", "name": "models"}, {"kind": "dynamic"}])
+def test_the_model_is_there_before_the_server_starts_in_every_volume(service, volume):
+    service.configure(nomad={"volume": volume})
+    versions = service.build_all(1, 2)
+    service.release(1)
+    service.release(2)
+    service.release(1)  # into the slot that it has been in before
+    assert service.serves() == versions[1]
+    for slot in "ab":
+        states = service.allocation(slot)["TaskStates"]
+        assert states["bootstrap"]["FinishedAt"] <= states["server"]["StartedAt"]
+        assert states["server"]["Restarts"] == 0
+    names = {f"{service.name}-{slot}-models" for slot in "ab"} if volume["kind"] == "dynamic" else set()
+    assert volumes(service) == names
+    service.run("down", "--volumes")
+    assert volumes(service) == set()
+
+
+def volumes(service):
+    """The names of the host volumes that were made for the service."""
+    found = service.agent.ask("GET", "/v1/volumes?type=host") or []
+    return {one["Name"] for one in found if one["Name"].startswith(f"{service.name}-")}
