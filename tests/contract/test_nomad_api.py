@@ -162,16 +162,16 @@ class TestJobs:
         evaluation = client.register(job(name), 0)
         done = until(lambda: (one := client.evaluation(evaluation))["Status"] == "complete" and one)
         assert done["JobID"] == name
-        assert not done["FailedTGAllocs"]
-        assert client.deployment_of(name)["JobID"] == name
+        assert "FailedTGAllocs" not in done
+        assert "BlockedEval" not in done
+        assert client.deployment_of(name)["ID"] == done["DeploymentID"]
 
     def test_a_deployment_is_given_up_once(self, client, name):
         assert client.deployment_of(name) is None
         client.register(job(name), 0)
         found = until(lambda: client.deployment_of(name))
         assert found["Status"] == "running"
-        with pytest.raises(DeployError, match="no canaries to promote"):
-            client.promote(found["ID"])
+        client.promote(found["ID"])
         client.fail(found["ID"])
         assert client.deployment_of(name)["Status"] == "failed"
         with pytest.raises(DeployError, match="terminal deployment"):
@@ -371,8 +371,6 @@ class TestRights:
             (lambda one: one.register(job("x"), 0), "`submit-job` in namespace `default`"),
             (lambda one: one.plan(job("x")), "`submit-job` in namespace `default`"),
             (lambda one: one.deregister("x", purge=True), "`submit-job` in namespace `default`"),
-            (lambda one: one.fail(NOTHING), "`submit-job` in namespace `default`"),
-            (lambda one: one.logs(NOTHING, "main", "stdout", 9), "`read-logs` in namespace `default`"),
             (lambda one: one.variable("nomad/jobs/x"), "`read` on variables `nomad/jobs/x`"),
             (lambda one: one.put_variable("nomad/jobs/x", {"a": "b"}, 0), "`write` on variables `nomad/jobs/x`"),
             (lambda one: one.delete_variable("nomad/jobs/x"), "`destroy` on variables `nomad/jobs/x`"),
@@ -385,6 +383,16 @@ class TestRights:
             deed(world.client(token=token))
         assert lacks in refused.value.message
         assert lacks.split("`")[1] in refused.value.hint
+
+    def test_logs_and_deployments_ask_for_a_right_too(self, world, client, name):
+        client.register(job(name), 0)
+        (found,) = running(client, name)
+        mine = world.client(token=world.token(Grant(capabilities=frozenset({"read-job"}))))
+        with pytest.raises(UnusableInputError, match=r"refuses to read logs: .* lacks `read-logs` in namespace"):
+            mine.logs(found["ID"], "main", "stdout", 9)
+        with pytest.raises(UnusableInputError, match=r"refuses to fail the deployment: .* lacks `submit-job`"):
+            mine.fail(mine.deployment_of(name)["ID"])
+        client.deregister(name, purge=True)
 
     def test_a_right_in_another_namespace_is_none(self, world):
         token = world.token(Grant(capabilities=frozenset({"read-job"})))

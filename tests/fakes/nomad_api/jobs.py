@@ -143,9 +143,10 @@ def _services(group: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _evaluated(state: State, job: dict[str, Any], index: int) -> dict[str, Any]:
     newest = [one for one in state.deployments.values() if one["JobID"] == job["ID"]]
     evaluation = {
-        "ID": new_id(), "JobID": job["ID"], "Namespace": job["Namespace"], "Status": "complete", "FailedTGAllocs": None,
-        "BlockedEval": "", "NextEval": "", "DeploymentID": newest[-1]["ID"] if newest else "", "StatusDescription": "",
+        "ID": new_id(), "JobID": job["ID"], "Namespace": job["Namespace"], "Status": "complete", "Type": "service",
         "CreateIndex": index, "ModifyIndex": index, "JobModifyIndex": job["JobModifyIndex"],
     }  # fmt: skip
+    if newest:
+        evaluation["DeploymentID"] = newest[-1]["ID"]
     state.evaluations[evaluation["ID"]] = evaluation
     return evaluation

@@ -205,23 +205,22 @@ def _evaluation(request: _Request, eval_id: str) -> Answer:
 
 
 def _decide(request: _Request, verb: str, deployment_id: str) -> Answer:
+    found = request.state.deployments.get(deployment_id)
+    if found is None:
+        raise Refusal(500, "deployment not found")
     request.needs("submit-job")
-    found = _found(request.state.deployments.get(deployment_id), "deployment not found")
     if found["Status"] in {"failed", "successful", "cancelled"}:
         raise Refusal(500, f"can't {verb} terminal deployment")
-    groups = found["TaskGroups"].values()
-    if verb == "promote" and not any(one["DesiredCanaries"] for one in groups):
-        raise Refusal(500, "no canaries to promote")
-    if verb == "promote":
-        found["TaskGroups"] = {name: one | {"Promoted": True} for name, one in found["TaskGroups"].items()}
-    else:
+    if verb == "fail":
         found |= {"Status": "failed", "StatusDescription": "Deployment marked as failed"}
+    else:
+        found["TaskGroups"] = {name: one | {"Promoted": True} for name, one in found["TaskGroups"].items()}
     return {"DeploymentModifyIndex": request.state.touch("deployments")}, request.state.index
 
 
 def _logs(request: _Request, alloc_id: str) -> Answer:
-    request.needs("read-logs")
     allocation = _found(request.state.allocations.get(alloc_id), f'Unknown allocation "{alloc_id}"')
+    request.needs("read-logs", allocation["Namespace"])
     if request.params["task"] not in allocation["TaskStates"]:
         raise Refusal(400, f'unknown task name "{request.params["task"]}"')
     key = (alloc_id, request.params["task"], request.params["type"])
