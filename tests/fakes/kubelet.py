@@ -234,7 +234,8 @@ def _status(host: str, port: int, path: str, timeout: float) -> int:
     connection = http.client.HTTPConnection(host, port, timeout=timeout)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status
+        with connection.getresponse() as answer:
+            return answer.status
     except OSError:
         return 0
     finally:
