@@ -41,6 +41,8 @@ def router_apply(service: Service, *, replace: bool) -> Applied:
             changed = world.keeper.configure(config)
             differs = service.target.router_differs() or _silence(world)
             if differs and replace:
+                # Until the new router answers, nobody can renew it: a router that ends waits for its last requests.
+                lease, index = drive(leases.renew(lease, index), world)
                 service.target.replace_router(config)
         finally:
             with suppress(DeployError):  # it expires by itself
