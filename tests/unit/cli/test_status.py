@@ -213,7 +213,7 @@ def test_a_place_where_nothing_can_be(tmp_path, command, case):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("status --target nomad", "target `nomad` cannot be released to yet"),
+        ("status --target kubernetes", "target `kubernetes` cannot be released to yet"),
         ("status --target moon", "'moon' is not one of"),
         ("logs --slot c", "'c' is not one of"),
         ("logs --target process --task router --slot a", "the router is in no slot"),
