@@ -5,6 +5,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -104,9 +105,12 @@ def server_image(server_base, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def nomad_agent(tmp_path_factory):
-    """A Nomad agent that the tests of a session share; each brings names of its own."""
-    with nomad_agents.agent(tmp_path_factory.mktemp("nomad")) as one:
+def nomad_agent():
+    """A Nomad agent that the tests of a session share; each brings names of its own.
+
+    Its folder has a short name: an agent gives each task a socket below it, and a socket's path has 107 bytes.
+    """
+    with TemporaryDirectory(prefix="nomad-") as folder, nomad_agents.agent(Path(folder) / "n") as one:
         yield one
 
 

@@ -1,4 +1,4 @@
-"""Which target is meant when nobody says one: what was named by a variable, and an engine that was named must answer."""
+"""Which target is meant when nobody says one: what a variable names, and an engine that it names must answer."""
 
 import gc
 from types import SimpleNamespace
