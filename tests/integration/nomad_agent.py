@@ -23,6 +23,9 @@ READY_SECONDS: Final = 60
 PORTS: Final = range(10_000, 20_000)
 """Below what Nomad gives to tasks and what the system gives to clients, so that a port is still free at a restart."""
 
+GIVEN: Final[set[int]] = set()
+"""Ports that agents have got, and may not listen on yet."""
+
 Role = Literal["both", "server", "client"]
 
 _AGENT: Final = """
@@ -264,14 +267,15 @@ def agent(folder: Path, more: str = "", *, acl: bool = False, tls: Certificates 
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on now."""
-    found: set[int] = set()
+    """Ports that nothing listens on now, and that no other agent of this process has got."""
+    found: list[int] = []
     while len(found) < count:
         port = random.choice(PORTS)
         with suppress(OSError), socket.socket() as one:
             one.bind(("127.0.0.1", port))
-            found.add(port)
-    return sorted(found)
+            found += {port} - GIVEN
+            GIVEN.add(port)
+    return found
 
 
 def _clean(environ: Mapping[str, str]) -> dict[str, str]:
