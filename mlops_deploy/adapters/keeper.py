@@ -17,6 +17,9 @@ T = TypeVar("T")
 
 VERSION: Final = 1
 
+KEEPER: Final = ("python3", "-I", "-S", "/opt/mlops/keeper", "serve")
+"""The keeper in the image of the router."""
+
 PATIENCE: Final = 10.0
 """Seconds for one answer: the keeper waits for its lock for five, and for the proxy for two."""
 

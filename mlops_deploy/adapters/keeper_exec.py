@@ -10,11 +10,8 @@ import requests.exceptions
 from docker import APIClient
 from docker.errors import DockerException
 
-from mlops_deploy.adapters.keeper import KeeperClient
+from mlops_deploy.adapters.keeper import KEEPER, KeeperClient
 from mlops_deploy.errors import UnreachableError
-
-KEEPER: Final = ("python3", "-I", "-S", "/opt/mlops/keeper", "serve")
-"""The keeper in the image of the router."""
 
 _HEADER: Final = struct.Struct(">BxxxL")
 _OUTPUT: Final = 1

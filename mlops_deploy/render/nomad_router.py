@@ -6,8 +6,10 @@ from typing import Final
 
 from mlops_deploy.render.compose import PIDS
 from mlops_deploy.render.layout import Document
+from mlops_deploy.render.nomad import constraint, placed
+from mlops_deploy.render.nomad_text import nanoseconds
 from mlops_deploy.render.slots import ROUTER_MEMORY, ROUTER_TMP, ROUTER_USER
-from mlops_deploy.spec.nomad import Constraint, NomadSpec
+from mlops_deploy.spec.nomad import NomadSpec
 from mlops_deploy.spec.owner import LABEL, Owner
 from mlops_deploy.spec.rendered import JobImage
 
@@ -23,7 +25,6 @@ STATE: Final = "/alloc/data/state"
 RUN: Final = "/run/entry"
 """A folder that the image does not have: one that it has would give the tmpfs its own mode, and root as its owner."""
 
-_SECOND: Final = 1_000_000_000
 _MIB: Final = 1 << 20
 _CPU: Final = 200
 _DISK: Final = 64
@@ -54,9 +55,8 @@ def router_document(owner: Owner, port: int, image: JobImage, nomad: NomadSpec) 
         "ID": router_id(owner),
         "Name": router_id(owner),
         "Type": "service",
-        "Datacenters": list(nomad.datacenters),
-        **_placed(nomad),
-        "Constraints": [_constraint(one) for one in nomad.constraints],
+        **placed(nomad),
+        **({"Constraints": [constraint(one) for one in nomad.constraints]} if nomad.constraints else {}),
         "Update": _update(nomad),
         "TaskGroups": [_group(owner, port, image, nomad)],
     }
@@ -64,28 +64,14 @@ def router_document(owner: Owner, port: int, image: JobImage, nomad: NomadSpec) 
     return {**job, "Meta": {**owner.labels(), KEY: key}}
 
 
-def _placed(nomad: NomadSpec) -> Document:
-    said: Document = {
-        "Namespace": nomad.namespace,
-        "Region": nomad.region,
-        "NodePool": nomad.node_pool,
-        "Priority": nomad.priority,
-    }
-    return {name: value for name, value in said.items() if value is not None}
-
-
-def _constraint(one: Constraint) -> Document:
-    return {"LTarget": one.attribute, "Operand": one.operator, "RTarget": one.value}
-
-
 def _update(nomad: NomadSpec) -> Document:
-    healthy = round((nomad.pull_timeout + _HEALTHY) * _SECOND)
+    healthy = nomad.pull_timeout + _HEALTHY
     return {
         "MaxParallel": 1,
         "HealthCheck": "checks",
-        "MinHealthyTime": _SECOND,
-        "HealthyDeadline": healthy,
-        "ProgressDeadline": healthy + _HEALTHY * _SECOND,
+        "MinHealthyTime": nanoseconds(1),
+        "HealthyDeadline": nanoseconds(healthy),
+        "ProgressDeadline": nanoseconds(healthy + _HEALTHY),
         "AutoRevert": False,
     }
 
@@ -97,12 +83,12 @@ def _group(owner: Owner, port: int, image: JobImage, nomad: NomadSpec) -> Docume
         "EphemeralDisk": {"SizeMB": _DISK},
         "Networks": [{"ReservedPorts": [{"Label": PORT, "Value": port}]}],
         # A fault that this node does not get over in five attempts may be the node's.
-        "RestartPolicy": {"Attempts": 5, "Interval": 60 * _SECOND, "Delay": _SECOND, "Mode": "fail"},
+        "RestartPolicy": {"Attempts": 5, "Interval": nanoseconds(60), "Delay": nanoseconds(1), "Mode": "fail"},
         "ReschedulePolicy": {
             "Unlimited": True,
-            "Delay": 5 * _SECOND,
+            "Delay": nanoseconds(5),
             "DelayFunction": "exponential",
-            "MaxDelay": 60 * _SECOND,
+            "MaxDelay": nanoseconds(60),
         },
         "Tasks": [_task(owner, image, nomad)],
     }
@@ -126,8 +112,8 @@ def _task(owner: Owner, image: JobImage, nomad: NomadSpec) -> Document:
         "Resources": {"CPU": _CPU, "MemoryMB": ROUTER_MEMORY // _MIB},
         "LogConfig": {"MaxFiles": 2, "MaxFileSizeMB": 5},
         "KillSignal": "SIGTERM",
-        "KillTimeout": _KILL * _SECOND,
-        "ShutdownDelay": round(nomad.shutdown_delay * _SECOND),
+        "KillTimeout": nanoseconds(_KILL),
+        "ShutdownDelay": nanoseconds(nomad.shutdown_delay),
         "Services": [
             {
                 "Name": router_id(owner),
@@ -138,8 +124,8 @@ def _task(owner: Owner, image: JobImage, nomad: NomadSpec) -> Document:
                         "Name": "listens",
                         "Type": "tcp",
                         "PortLabel": PORT,
-                        "Interval": 5 * _SECOND,
-                        "Timeout": 2 * _SECOND,
+                        "Interval": nanoseconds(5),
+                        "Timeout": nanoseconds(2),
                     }
                 ],
             }

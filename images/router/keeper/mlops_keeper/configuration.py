@@ -85,14 +85,30 @@ def take_over(folder: Folder, proxy: Proxy, given: str) -> bool:
 def _require_addresses(text: str, before: str) -> None:
     """Refuse an address that another program listens at: HAProxy would notice it with its own listeners paused."""
     for host, port in set(_BIND.findall(text)) - set(_BIND.findall(before)):
-        kind = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(kind) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                trial.bind(("" if host == "*" else host.strip("[]"), int(port)))
-            except OSError as error:
-                reason = (error.strerror or str(error)).lower()
-                raise WrongError("config", f"HAProxy cannot listen at {host}:{port}: {reason}") from error
+        _require_address(host, port)
+
+
+def await_address(address: str, seconds: float) -> None:
+    """Wait at most `seconds` until `address` (`HOST:PORT`) is free: the router before this one may still have it."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return _require_address(*address.rsplit(":", 1))
+        except WrongError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(_PAUSE)
+
+
+def _require_address(host: str, port: str) -> None:
+    kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(kind) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(("" if host == "*" else host.strip("[]"), int(port)))
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise WrongError("config", f"HAProxy cannot listen at {host}:{port}: {reason}") from error
 
 
 def _check(folder: Folder, run: str, text: str) -> None:

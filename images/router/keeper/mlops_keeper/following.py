@@ -21,6 +21,9 @@ SERVICES = {"a": "ROUTER_SLOT_A", "b": "ROUTER_SLOT_B"}
 PATIENCE = 5.0
 """Seconds after which a start makes do with what was known here last, when the cluster does not answer."""
 
+GIVEN_UP = 10.0
+"""Seconds for the router before this one to give its address up: it serves on while its service is taken away."""
+
 _FIRST_PAUSE = 0.1
 _LAST_PAUSE = 5.0
 _WORTH_SAYING = 0.8
@@ -58,6 +61,12 @@ def begin(told: Source, folder: Folder, run: str) -> None:
 
     What is in the folder already does after `PATIENCE`: a router that had gone on would know no more.
     """
+    _agree(told, folder, run)
+    if configuration.ENTRY in os.environ:
+        configuration.await_address(os.environ[configuration.ENTRY], GIVEN_UP)
+
+
+def _agree(told: Source, folder: Folder, run: str) -> None:
     until, say = time.monotonic() + PATIENCE, _Teller()
     while True:
         try:

@@ -12,7 +12,8 @@ from types import FrameType
 
 from mlops_keeper import configuration, routes
 from mlops_keeper.folder import Folder
-from mlops_keeper.proxy import MASTER
+from mlops_keeper.proxy import MASTER, Proxy, SilentError
+from mlops_keeper.view import in_flight
 from mlops_keeper.wrong import WrongError
 
 GRACE = 30
@@ -27,6 +28,9 @@ CLUSTER = "ROUTER_VARIABLE"
 _AT_PARENTS_DEATH = 1  # prctl's PR_SET_PDEATHSIG
 _AGAIN = 1.0
 """Seconds until one of the processes beside HAProxy is started again."""
+
+_LOOK = 0.25
+_QUIET_LOOKS = 4
 
 Beside = Callable[[], None]
 
@@ -48,7 +52,7 @@ def init(state: str, run: str) -> int:
         fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return _say(f"another router runs on `{state}`", 3)
-    return _attend(_start(program, folder, run), {_beside(body): body for body in beside})
+    return _attend(_start(program, folder, run), {_beside(body): body for body in beside}, Proxy(run))
 
 
 def lay_out(state: str, run: str) -> Folder:
@@ -121,20 +125,12 @@ def _end_with(parent: int, number: int) -> None:
         os._exit(2)
 
 
-def _attend(child: int, beside: dict[int, Beside]) -> int:
+def _attend(child: int, beside: dict[int, Beside], proxy: Proxy) -> int:
     """Turn our signals into HAProxy's own, and reap: the first process of a container inherits all orphans."""
-    grace = int(os.environ.get("ROUTER_GRACE") or GRACE)
-
-    def soft(_number: int, _frame: FrameType | None) -> None:
-        os.kill(child, signal.SIGUSR1)
-        signal.alarm(grace)
-
-    def hard(_number: int, _frame: FrameType | None) -> None:
-        os.kill(child, signal.SIGTERM)
-
-    signal.signal(signal.SIGTERM, soft)
-    signal.signal(signal.SIGINT, soft)
-    signal.signal(signal.SIGALRM, hard)
+    end = _End(child, proxy)
+    signal.signal(signal.SIGTERM, end.begin)
+    signal.signal(signal.SIGINT, end.begin)
+    signal.signal(signal.SIGALRM, end.look)
     while True:
         pid, status = os.wait()
         if pid == child:
@@ -143,6 +139,34 @@ def _attend(child: int, beside: dict[int, Beside]) -> int:
         body = beside.pop(pid, None)
         if body is not None:
             beside[_beside(body, _AGAIN)] = body
+
+
+class _End:
+    """A soft stop: HAProxy listens no more, and ends once there has been no request for a moment.
+
+    Clients that only keep a connection open are not waited for: nobody can come in meanwhile.
+    """
+
+    def __init__(self, child: int, proxy: Proxy) -> None:
+        self._child = child
+        self._proxy = proxy
+        self._quiet = 0
+        self._until = 0.0
+
+    def begin(self, _number: int, _frame: FrameType | None) -> None:
+        """Stop listening."""
+        os.kill(self._child, signal.SIGUSR1)
+        self._until = self._until or time.monotonic() + int(os.environ.get("ROUTER_GRACE") or GRACE)
+        signal.setitimer(signal.ITIMER_REAL, _LOOK, _LOOK)
+
+    def look(self, _number: int, _frame: FrameType | None) -> None:
+        """End it when it is time."""
+        try:
+            self._quiet = 0 if in_flight(self._proxy) else self._quiet + 1
+        except SilentError:
+            self._quiet = 0
+        if self._quiet >= _QUIET_LOOKS or time.monotonic() >= self._until:
+            os.kill(self._child, signal.SIGTERM)
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:

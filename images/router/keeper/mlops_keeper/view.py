@@ -60,6 +60,14 @@ def _left_behind(proxy: Proxy) -> list[Rows]:
     return found
 
 
+def in_flight(proxy: Proxy) -> int:
+    """Requests that servers work on, whichever HAProxy process they came to; raise `SilentError` when none answers."""
+    lines = [line.split() for line in proxy.tell_master("show proc").splitlines()]
+    workers = [words[0] for words in lines if words[1:2] == ["worker"]]
+    seen = [read_stat(proxy.tell_master(f"@!{pid} show stat")) for pid in workers]
+    return sum(_number(rows, row, "scur") for rows in seen for row in rows if row[1] == "BACKEND")
+
+
 def _lane(rows: Rows, slot: str, left: list[Rows]) -> dict:
     server, lane = rows.get((slot, slot), {}), (slot, "BACKEND")
     status, check = server.get("status", "unknown"), server.get("check_status", "").removeprefix("* ")

@@ -1,0 +1,202 @@
+"""The router's job: registered once, registered again when it was stopped, another one only when that is asked for."""
+
+import time
+from typing import Any, Final
+from uuid import uuid4
+
+from mlops_deploy.adapters.keeper import KEEPER, KeeperClient
+from mlops_deploy.adapters.nomad.book import Book, write_book
+from mlops_deploy.adapters.nomad.client import NomadClient
+from mlops_deploy.adapters.nomad.execution import exec_stream
+from mlops_deploy.adapters.nomad.router_start import Held, blocked, failure, is_over, unplaced
+from mlops_deploy.adapters.nomad.slots import not_ours
+from mlops_deploy.errors import ConflictError, DeployError, UnreachableError
+from mlops_deploy.render.nomad_router import KEY, TASK, router_document, router_id, router_variable
+from mlops_deploy.spec.nomad import NomadSpec
+from mlops_deploy.spec.owner import LABEL, Owner
+from mlops_deploy.spec.rendered import JobImage
+
+DEADLINE: Final = 60.0
+"""Seconds for a router to answer, beside those for pulling an image that a node does not have."""
+
+_PAUSE: Final = 0.2
+_ANSWER: Final = 5.0
+_TRIES: Final = 20
+_ENDING: Final = 10.0
+_LAST_WORDS: Final = 4000
+_ACTIVE: Final = frozenset({"pending", "running", "unknown"})
+
+Document = dict[str, Any]
+
+
+class NomadRouter:
+    """The router of one service in the namespace of `client`; see `ports.Target` for what its methods promise."""
+
+    def __init__(self, owner: Owner, port: int, image: JobImage, nomad: NomadSpec, client: NomadClient) -> None:
+        self._owner = owner
+        self._port = port
+        self._image = image
+        self._nomad = nomad
+        self._client = client
+        self._id = router_id(owner)
+        self._path = router_variable(owner)
+
+    def make(self, config: str) -> None:
+        """See `ports.Target.make_router`. Of several who do it at once one registers the job; all wait for it."""
+        before = self._job()
+        if before is None or before["Stop"]:
+            self._start(before, config)
+        elif self.allocation() is None:
+            self._wait()
+
+    def differs(self) -> str | None:
+        """See `ports.Target.router_differs`."""
+        found, wanted = self._job(), self._document()
+        if found is None or found["Meta"].get(KEY) == wanted["Meta"][KEY]:
+            return None
+        image, port = _setup(found)
+        said = [f"it runs the image `{image}`, not `{self._image.ref}`"] if image != self._image.ref else []
+        said += [f"it listens on port {port}, not {self._port}"] if port != self._port else []
+        return " and ".join(said) or "its job is not as it would be registered now"
+
+    def replace(self, config: str) -> None:
+        """See `ports.Target.replace_router`."""
+        before = self._job()
+        if before is None or before["Stop"]:
+            return self._start(before, config)
+        earlier = self._write_config(config)
+        fresh = self._document()
+        if before["Meta"].get(KEY) == fresh["Meta"][KEY]:
+            # The very job that is there already would start nothing.
+            fresh["Meta"] = fresh["Meta"] | {f"{LABEL}start": uuid4().hex}
+        self._client.register(fresh, before["JobModifyIndex"])
+        try:
+            self._wait()
+        except DeployError:
+            self._write_config(earlier or config)
+            self._client.register(before, None)
+            self._wait()
+            raise
+
+    def remove(self) -> None:
+        """Remove its job, and wait some seconds until it has ended; what it follows stays."""
+        if self._job() is None:
+            return
+        active = [one["ID"] for one in self._client.allocations(self._id) if one["ClientStatus"] in _ACTIVE]
+        self._client.deregister(self._id, purge=True)
+        until = time.monotonic() + _ENDING
+        while active and time.monotonic() < until:
+            time.sleep(_PAUSE)
+            active = [one for one in active if self._runs(one)]
+
+    def allocation(self) -> str | None:
+        """The allocation that runs it, None when none does."""
+        job = self._job()
+        if job is None or job["Stop"]:
+            return None
+        held = Held.newest(job, self._client.allocations(self._id))
+        return held.id if held is not None and held.running else None
+
+    def _runs(self, allocation: str) -> bool:
+        """Whether anything of it may still run; one that the cluster has forgotten has ended."""
+        found = self._client.raw("GET", f"allocation/{allocation}").body
+        return isinstance(found, dict) and found["ClientStatus"] in _ACTIVE
+
+    def _start(self, before: Document | None, config: str) -> None:
+        """Register the job where none runs; one that does not come up is taken back, if it is ours."""
+        new = self._open(config, change=before is None)
+        try:
+            self._client.register(self._document(), before["JobModifyIndex"] if before else 0)
+        except ConflictError:
+            return self._wait()
+        try:
+            self._wait()
+        except DeployError:
+            self._client.deregister(self._id, purge=before is None)
+            if new:
+                self._client.delete_variable(self._path)
+            raise
+
+    def _open(self, config: str, *, change: bool) -> bool:
+        """Make the variable that the router follows, closed, where there is none; whether this did it."""
+        items = write_book(Book(config=config))
+        if self._client.put_variable(self._path, items, 0) is not None:
+            return True
+        if change:
+            self._write_config(config)
+        return False
+
+    def _write_config(self, config: str) -> str | None:
+        """Change the configuration in the variable and nothing else of it; the one before."""
+        for _ in range(_TRIES):
+            found = self._client.variable(self._path)
+            items = write_book(Book(config=config)) if found is None else found.items
+            earlier = items.get("config")
+            if found is not None and earlier == config:
+                return earlier
+            if self._client.put_variable(self._path, items | {"config": config}, found.index if found else 0):
+                return earlier
+        raise ConflictError("somebody else keeps writing the ledger", hint="run this again")
+
+    def _wait(self) -> None:
+        """Until the router answers; raise what keeps it from that."""
+        since = time.monotonic()
+        late = since + DEADLINE + (0.0 if self._image.local else self._nomad.pull_timeout)
+        while True:
+            held = self._looked(time.monotonic() - since)
+            if held is not None and held.running and self._answers(held):
+                return
+            if time.monotonic() > late:
+                raise self._overdue(held)
+            time.sleep(_PAUSE)
+
+    def _looked(self, waited: float) -> Held | None:
+        job = self._job()
+        if job is None or job["Stop"]:
+            raise UnreachableError("the router was stopped meanwhile", hint="run this again")
+        held = Held.newest(job, self._client.allocations(self._id))
+        if held is None:
+            self._refuse_nowhere(job, waited)
+        elif is_over(held):
+            raise failure(held, _setup(job)[0], self._last_words(held))
+        return held
+
+    def _refuse_nowhere(self, job: Document, waited: float) -> None:
+        metric = blocked(job, self._client.raw("GET", f"job/{self._id}/evaluations").body)
+        wrong = None if metric is None else unplaced(job, metric, waited)
+        if wrong is not None:
+            raise wrong
+
+    def _answers(self, held: Held) -> bool:
+        """Whether its keeper does, and HAProxy its keeper."""
+        keeper = KeeperClient(lambda: exec_stream(self._client, held.id, TASK, KEEPER), _ANSWER)
+        try:
+            return keeper.observed().applied is not None
+        except UnreachableError:
+            return False
+        finally:
+            keeper.close()
+
+    def _overdue(self, held: Held | None) -> DeployError:
+        lines = self._last_words(held) if held else ()
+        where = f" on node `{held.node}`" if held else ""
+        hint = f"see `nomad job status {self._id}`"
+        return UnreachableError(f"the router{where} does not answer after {DEADLINE:g} s", hint=hint, detail=lines)
+
+    def _last_words(self, held: Held) -> tuple[str, ...]:
+        return tuple(self._client.logs(held.id, TASK, "stderr", _LAST_WORDS).splitlines()[-20:])
+
+    def _job(self) -> Document | None:
+        found = self._client.job(self._id)
+        if found is not None and not self._owner.owns(found.get("Meta") or {}):
+            raise not_ours(self._id)
+        return found
+
+    def _document(self) -> Document:
+        return dict(router_document(self._owner, self._port, self._image, self._nomad))
+
+
+def _setup(job: Document) -> tuple[str, int]:
+    """The image that a job runs, and the port that it listens on."""
+    (group,) = job["TaskGroups"]
+    return group["Tasks"][0]["Config"]["image"], group["Networks"][0]["ReservedPorts"][0]["Value"]
