@@ -17,7 +17,11 @@ _INFER: Final = "/v2/models/{name}/infer"
 def carrier_ref(carrier: Stored) -> CarrierRef:
     """How a job names a carrier."""
     return CarrierRef(
-        name=carrier.image, digest=carrier.digest, content_id=carrier.content_id, local=not carrier.pulled
+        name=carrier.image,
+        digest=carrier.digest,
+        content_id=carrier.content_id,
+        local=not carrier.pulled,
+        size=carrier.size,
     )
 
 

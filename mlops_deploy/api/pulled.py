@@ -32,6 +32,7 @@ def pulled_carrier(engine: Engine, ref: ImageRef) -> Stored:
         raise DeployError(f"`{ref}` names no digest")
     labels = engine.labels(str(ref)) or {}
     name, content = labels.get(f"{LABEL}name"), labels.get(f"{LABEL}content")
+    size = labels.get(f"{LABEL}size", "")
     if name is None or content is None:
         raise UnusableInputError(
             f"`{ref}` is no carrier: it lacks the labels that say which model it carries",
@@ -45,4 +46,5 @@ def pulled_carrier(engine: Engine, ref: ImageRef) -> Stored:
         time=None,
         source=None,
         pulled=True,
+        size=int(size) if size.isdecimal() else None,
     )

@@ -62,8 +62,6 @@ def tell_choice(spec: DeploySpec, carrier: Stored, image: JobImage, story: Story
     built = f", built {carrier.time}" if carrier.time else ""
     story.say(f"model {carrier.name}@{carrier.content_id.short}: carrier `{carrier_ref(carrier).image.ref}`{built}")
     story.say(f"server: `{image.ref}`")
-    if spec.resources.memory is None:
-        story.warn("no memory limit: the server may take all of the machine's memory; set `resources.memory`")
     if spec.user is not None and int(spec.user.partition(":")[0]) == 0:
         story.warn("`user` says that the server runs as root")
     if not spec.ready.golden:

@@ -6,6 +6,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Final
 
+from mlops_deploy.api import nomad_render
 from mlops_deploy.api.artefact import carrier_ref
 from mlops_deploy.api.docker_files import render_files
 from mlops_deploy.errors import UnusableInputError
@@ -27,7 +28,8 @@ Several = Callable[[DeploySpec, Stored, JobImage, Preset], dict[str, Rendered]]
 class Renderer:
     """A target that has job files.
 
-    `files` are the names of what `several` gives; `run` is how a file is run, `go_on` what comes after a folder.
+    `files` are the names of what `several` gives; `run` is how a file is run, `go_on` what comes after a folder;
+    `warnings` are what the target makes of a service that its user may not expect.
     """
 
     alone: Alone
@@ -35,6 +37,12 @@ class Renderer:
     files: tuple[str, ...]
     run: Callable[[Path], str]
     go_on: Callable[[Path], str] = lambda _: "mlops-deploy release"
+    warnings: Callable[[DeploySpec, Stored], list[str]]
+
+
+def _unlimited(spec: DeploySpec, _: Stored) -> list[str]:
+    said = "no memory limit: the server may take all of the machine's memory; set `resources.memory`"
+    return [said] if spec.resources.memory is None else []
 
 
 def _compose(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset, _: Path) -> Rendered:
@@ -49,6 +57,10 @@ def _slots(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset) -
     return render_slots(spec, carrier_ref(carrier), image, preset)
 
 
+def _run(path: Path) -> str:
+    return f"nomad job run {'-json ' if nomad_render.is_json(path) else ''}{quote(str(path))}"
+
+
 def _apply(path: Path) -> str:
     # What was applied is not kept in an annotation this way, which golden requests could be too long for.
     return f"kubectl apply --server-side -f {quote(str(path))}"
@@ -60,6 +72,14 @@ RENDERERS: Final[Mapping[Target, Renderer]] = {
         several=render_files,
         files=("a.yml", "b.yml", "router.yml"),
         run=lambda path: f"docker compose -f {quote(str(path))} up --wait",
+        warnings=_unlimited,
+    ),
+    "nomad": Renderer(
+        alone=nomad_render.render_alone,
+        several=nomad_render.render_files,
+        files=nomad_render.FILES,
+        run=_run,
+        warnings=nomad_render.warnings,
     ),
     "kubernetes": Renderer(
         alone=_kubernetes,
@@ -67,6 +87,7 @@ RENDERERS: Final[Mapping[Target, Renderer]] = {
         files=("a.yml", "b.yml", "service.yml"),
         run=_apply,
         go_on=_apply,
+        warnings=_unlimited,
     ),
 }
 

@@ -33,7 +33,7 @@ SECTIONS: Final = {
     },
     "Run": {
         "serve": "Serve one model on this machine, without a container engine.",
-        "render": "Write the one file that docker compose up --wait runs.",
+        "render": "Write the file that docker compose, nomad or kubectl runs.",
     },
     "Look": {
         "status": "Show what is live, the other slot, the router, and who is at work.",

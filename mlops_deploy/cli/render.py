@@ -75,10 +75,10 @@ def _out(_: click.Context, param: click.Parameter, value: str) -> Out:
     help="Where the file goes, or into a folder (`DIR/`) the files of a release; never over what was read.",
 )
 def render(**chosen: object) -> None:
-    """Write the one file that docker compose up --wait runs.
+    """Write the file that docker compose, nomad or kubectl runs.
 
-    It names the newest carrier of the model in .mlops/store and the server image. No engine is asked. Into a folder
-    go the three files that a release uses: a.yml, b.yml and router.yml.
+    It names the newest carrier of the model in .mlops/store and the server image. No engine or cluster is asked. Into
+    a folder go the three files that a release uses, a, b and router; a FILE.json is for the API of Nomad.
     """
     choices = Choices(**chosen)  # type: ignore[arg-type]  # click has checked the types
     with story() as telling:
@@ -104,6 +104,8 @@ def _render(choices: Choices, telling: Story) -> "tuple[dict[Path, Rendered], st
     else:
         rendered = {out.path: renderer.alone(spec, carrier, image, preset, out.path)}
     api.tell_choice(spec, carrier, image, telling)
+    for warning in renderer.warnings(spec, carrier):
+        telling.warn(warning)
     if choices.model is None:
         api.tell_changes(spec, carrier, project.cache(), telling)
     return rendered, (renderer.go_on if out.folder else renderer.run)(out.path)

@@ -178,7 +178,7 @@ VOLUME_SIZE: Final[Field[int | None]] = Field(
     doc="Room for the model: what a node must have left for `alloc`, and the size of a `dynamic` volume.",
     default=_DEFAULT.volume.size,
     example="2Gi",
-    shown="300Mi for `alloc`",
+    shown="that of the model, else 300Mi",
 )
 _VOLUME_TABLE: Final = Table((VOLUME_KIND, VOLUME_NAME, VOLUME_SIZE), doc="Where the model is copied to.")
 VOLUME: Final[Field[Values]] = Field("volume", _VOLUME_TABLE, doc=_VOLUME_TABLE.doc, default=NOTHING)

@@ -9,13 +9,14 @@ from typing import Final, cast
 
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.render.layout import Document, Value, refuse_unspeakable
-from mlops_deploy.render.nomad_tasks import BOOTSTRAP_LOGS, MODELS, SERVER_LOGS, bootstrap, server, spent
+from mlops_deploy.render.nomad_tasks import BOOTSTRAP_LOGS, MEMORY, MODELS, SERVER_LOGS, bootstrap, server, spent
 from mlops_deploy.render.nomad_text import nanoseconds, refuse_replaced
 from mlops_deploy.spec.deploy import DeploySpec, JsonValue
 from mlops_deploy.spec.nomad import Affinity, Constraint, NomadSpec, NomadVolume, Spread
 from mlops_deploy.spec.owner import LABEL, Owner
 from mlops_deploy.spec.preset import Preset
 from mlops_deploy.spec.rendered import CarrierRef, JobImage
+from mlops_deploy.spec.units import show_duration
 
 GROUP: Final = "model"
 """The one group of the job: what runs on one node, and shares one directory."""
@@ -30,6 +31,12 @@ _PULLS: Final = 2
 """The carrier and the server image, one after the other."""
 
 _MARGIN: Final = 60.0
+_CAP: Final = 30.0
+"""Seconds that a client gives a task to end, unless it is configured otherwise (`max_kill_timeout`)."""
+
+_IGNORED: Final = 300.0
+"""Seconds after which Nomad 2.0.1 to 2.0.5 give up a pull, whatever a job says (hashicorp/nomad#28496)."""
+
 _SHARED: Final = {"AccessMode": "single-node-multi-writer", "AttachmentMode": "file-system"}
 """A volume that the bootstrap writes to while the server reads it."""
 
@@ -57,6 +64,26 @@ def slot_job(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Pre
     # The router follows the addresses of slots in Nomad's own catalogue, and a slot is one server.
     own = replace(spec.nomad, provider="nomad", count=1)
     return _job(replace(spec, nomad=own), carrier, image, preset)
+
+
+def warnings(spec: DeploySpec, carrier: CarrierRef) -> list[str]:
+    """What a cluster may not do as the service says, and how to see to it."""
+    nomad, told = spec.nomad, []
+    if spec.resources.memory is None:
+        told.append(f"no `resources.memory`: a job on Nomad has a limit, and the server gets {MEMORY >> 20} MiB")
+    if spec.release.drain > _CAP:
+        told.append(
+            f"`release.drain` is {show_duration(spec.release.drain)}: clients cut it at {show_duration(_CAP)} unless "
+            "their `max_kill_timeout` is longer"
+        )
+    if nomad.pull_timeout > _IGNORED:
+        told.append(
+            f"`nomad.pull_timeout` is {show_duration(nomad.pull_timeout)}: Nomad 2.0.1 to 2.0.5 give up pulling after "
+            f"{show_duration(_IGNORED)} (hashicorp/nomad#28496); have big images on the nodes, or use another version"
+        )
+    if nomad.volume.kind == "alloc" and (nomad.volume.size or carrier.size) is None:
+        told.append("no `nomad.volume.size`: nodes are chosen that have 300 MiB left, however big the model is")
+    return told
 
 
 def slot_document(owner: Owner, slot: str, job: Mapping[str, JsonValue], *, content: str, key: str) -> Document:
@@ -101,7 +128,7 @@ def _job(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Preset)
     nomad = spec.nomad
     refuse_replaced("nomad.meta", nomad.meta)
     lists: dict[str, list[Value]] = {
-        "Constraints": [_constraint(one) for one in nomad.constraints],
+        "Constraints": [constraint(one) for one in nomad.constraints],
         "Affinities": [_affinity(one) for one in nomad.affinities],
         "Spreads": [_spread(one) for one in nomad.spreads],
     }
@@ -136,7 +163,8 @@ def _periodic(nomad: NomadSpec) -> Document:
     return {"Periodic": when | {"TimeZone": "UTC"}}
 
 
-def _constraint(one: Constraint) -> Document:
+def constraint(one: Constraint) -> Document:
+    """A constraint as the API has it."""
     return {"LTarget": one.attribute, "RTarget": one.value, "Operand": one.operator}
 
 
@@ -157,7 +185,7 @@ def _group(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Prese
         "Count": spec.nomad.count if serves else 1,
         **({"Update": _update(spec)} if serves else {}),
         "ReschedulePolicy": _elsewhere() if serves else _again(),
-        "EphemeralDisk": {"SizeMB": _disk(spec.nomad.volume)},
+        "EphemeralDisk": {"SizeMB": _disk(spec.nomad.volume, carrier)},
         **({"Networks": [{"DynamicPorts": ports}]} if serves else {}),
         **_volumes(spec.nomad.volume),
         "Tasks": [bootstrap(spec, carrier), server(spec, carrier, image, preset)],
@@ -190,14 +218,20 @@ def _again() -> Document:
     return {"Attempts": 1, "Interval": nanoseconds(24 * 3600), **rest}
 
 
-def _disk(volume: NomadVolume) -> int:
+def _disk(volume: NomadVolume, carrier: CarrierRef) -> int:
     """Megabytes of the allocation's directory: the logs of both tasks, and the model where it is copied there."""
-    logs = spent(BOOTSTRAP_LOGS) + spent(SERVER_LOGS) + 10
-    return logs + (max(_UNKNOWN, -(-(volume.size or 0) >> 20)) if volume.kind == "alloc" else 0)
+    logs = spent(BOOTSTRAP_LOGS) + spent(SERVER_LOGS) + _SLACK
+    if volume.kind != "alloc":
+        return logs
+    # A twentieth for what a file system adds to many small files.
+    model = _UNKNOWN if carrier.size is None else carrier.size + carrier.size // 20
+    return logs + -(-(volume.size or model) >> 20)
 
 
-_UNKNOWN: Final = 300
-"""Megabytes that Nomad itself gives a job that does not say how much it needs."""
+_UNKNOWN: Final = 300 << 20
+"""Bytes that Nomad itself gives a job that does not say how much it needs."""
+
+_SLACK: Final = 16
 
 
 def _volumes(volume: NomadVolume) -> Document:

@@ -18,13 +18,15 @@ class JobImage:
 class CarrierRef:
     """The carrier that a job's bootstrap runs: the index of the image `name`, and the model inside it.
 
-    One that is not `local` comes from the registry that `name` begins with.
+    One that is not `local` comes from the registry that `name` begins with. `size` is that of the model in bytes, where
+    it is known.
     """
 
     name: str
     digest: Digest
     content_id: ContentId
     local: bool = True
+    size: int | None = None
 
     @property
     def image(self) -> JobImage:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +25,8 @@ _LOCK_DEADLINE: Final = 60.0
 class Stored:
     """A carrier in the store, as its last build names it; what others copied there has no time and no source.
 
-    One that was only `pulled` is in a registry and in an engine, and not in a store.
+    One that was only `pulled` is in a registry and in an engine, and not in a store. `size` is that of the model in
+    bytes, where somebody asked for this very carrier and its image says so.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Stored:
     time: str | None
     source: str | None
     pulled: bool = False
+    size: int | None = None
 
     @property
     def image(self) -> str:
@@ -141,7 +143,8 @@ class LayoutStore:
 
     def newest(self, name: str) -> Stored | None:
         """The last build of the model `name`; None when there is none."""
-        return next((stored for stored in self.builds() if stored.name == name), None)
+        found = next((stored for stored in self.builds() if stored.name == name), None)
+        return found and self._sized(found)
 
     def has_carrier(self, text: str) -> bool:
         """Whether `find` knows a carrier that `text` names."""
@@ -157,7 +160,14 @@ class LayoutStore:
         found = next((stored for stored in self.builds() if _names(stored, text.removeprefix("sha256:"), tagged)), None)
         if found is None:
             raise UnusableInputError(f"no carrier `{text}` in the store `{self.path}`", hint=self._what_is_there())
-        return found
+        return self._sized(found)
+
+    def _sized(self, stored: Stored) -> Stored:
+        try:
+            size = view_images(LayoutBlobs(self.path), stored.digest)[0].labels.get(f"{LABEL}size", "")
+        except DeployError:
+            return stored
+        return replace(stored, size=int(size)) if size.isdecimal() else stored
 
     def _what_is_there(self) -> str:
         names = sorted({f"`{stored.image}:{stored.digest.short}`" for stored in self.builds()})
