@@ -35,7 +35,7 @@ _NS: Final = 1_000_000_000
 class Reply:
     """An answer: `body` is the decoded JSON or None, `index` for blocking queries, `date` seconds since 1970.
 
-    With status 404 or 409 `body` is what the server said.
+    With status 404 or 409 `body` is the text of the server.
     """
 
     status: int
@@ -105,9 +105,10 @@ class NomadClient:
         """
         url = f"{self.cluster.address}/v1/{path}"
         answer = self._session.ask(method, url, params=dict(params or {}), json=body, timeout=seconds)
+        body = document(self.cluster, answer) if answer.ok and answer.content else answer.text or None
         return Reply(
             status=answer.status_code,
-            body=document(self.cluster, answer) if answer.ok else answer.text,
+            body=body,
             index=int(answer.headers.get("X-Nomad-Index", 0)),
             date=_date(answer),
         )

@@ -218,9 +218,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def document(cluster: Cluster, answer: requests.Response) -> object:
-    """The JSON of an answer; None for an empty one."""
-    if not answer.content:
-        return None
+    """The JSON of an answer."""
     try:
         return json.loads(answer.content)
     except ValueError as error:

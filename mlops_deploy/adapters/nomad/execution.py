@@ -2,7 +2,6 @@
 
 import base64
 import json
-import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,6 +15,7 @@ from mlops_deploy.adapters.nomad.client import NomadClient
 from mlops_deploy.adapters.nomad.errors import forbidden, silence
 from mlops_deploy.adapters.nomad.session import PATIENCE, headers, is_loopback
 from mlops_deploy.adapters.nomad.settings import Cluster
+from mlops_deploy.adapters.nomad.unix import connected
 from mlops_deploy.errors import UnreachableError
 
 _CHUNK: Final = 64 << 10
@@ -122,7 +122,7 @@ def _connected(cluster: Cluster, resource: str) -> object:
         options["http_no_proxy"] = ["*"]
     try:
         if cluster.socket:
-            options["socket"] = _unix(cluster.socket)
+            options["socket"] = connected(cluster.socket, PATIENCE)
         if url.startswith("wss:"):
             options["sslopt"] = {"context": cluster.tls(), "server_hostname": cluster.server_name}
         return websocket.create_connection(url, timeout=PATIENCE, **options)
@@ -139,17 +139,6 @@ def _no_way(cluster: Cluster, why: str) -> UnreachableError:
         f"no program can be spoken with through `{cluster.place}`: {why}",
         hint="let WebSocket connections pass the proxy in between, or set `NOMAD_ADDR` to an agent itself",
     )
-
-
-def _unix(path: str) -> socket.socket:
-    one = socket.socket(socket.AF_UNIX)
-    one.settimeout(PATIENCE)
-    try:
-        one.connect(path)
-    except OSError:
-        one.close()
-        raise
-    return one
 
 
 def _header(cluster: Cluster) -> dict[str, str]:

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3
-from docker.transport import UnixHTTPAdapter
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
 from mlops_deploy.adapters.nomad.errors import absent, document, refusal, silence, strange
 from mlops_deploy.adapters.nomad.settings import Cluster
+from mlops_deploy.adapters.nomad.unix import UnixAdapter
 from mlops_deploy.errors import ConflictError
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 10.0
 """Seconds for an answer, where the caller does not say otherwise."""
+
+_OURS: Final = {"headers": None, "cert": None, "verify": True, "allow_redirects": False}
+"""What python-nomad may not say for one request: it asks the environment of this process, also where a test or a
+service has chosen otherwise."""
 
 _LEFT_TO_CALLERS: Final = {404, 409}
 
@@ -44,7 +48,7 @@ class Session(requests.Session):
 
     def ask(self, method: str, url: str, **options: object) -> requests.Response:
         """One request and its whole answer, which is 2xx, 404 or 409."""
-        settled = {**options, "params": self._parameters(options.get("params")), "allow_redirects": False}
+        settled = {**options, **_OURS, "params": self._parameters(options.get("params"))}
         settled["timeout"] = options.get("timeout") or PATIENCE
         try:
             answer = super().request(method, url, **settled)  # type: ignore[arg-type]  # what requests knows, passed on
@@ -60,21 +64,21 @@ class Session(requests.Session):
             raise absent(answer)
         if answer.status_code == requests.codes.conflict:
             raise ConflictError("somebody else was there before", detail=(answer.text[:300],), hint="run this again")
-        if not _is_text(answer):
+        if not _is_text(answer) and answer.status_code != requests.codes.no_content:
             document(self._cluster, answer)
         return answer
 
     def _parameters(self, given: object) -> dict[str, str]:
-        always = {"namespace": self._cluster.namespace, "region": self._cluster.region}
         more = given if isinstance(given, Mapping) else {}
-        return {name: _written(value) for name, value in {**always, **more}.items() if value is not None}
+        whole = {"namespace": self._cluster.namespace, **more, "region": self._cluster.region}
+        return {name: _written(value) for name, value in whole.items() if value is not None}
 
     def _mount(self) -> None:
         for adapter in self.adapters.values():
             adapter.close()
         self.adapters.clear()
         if self._cluster.socket:
-            self.mount("http://", UnixHTTPAdapter(f"http+unix://{self._cluster.socket}", int(PATIENCE)))
+            self.mount("http://", UnixAdapter(self._cluster.socket))
         elif self._cluster.address.startswith("https://"):
             self.mount("https://", _Tls(self._cluster))
         else:

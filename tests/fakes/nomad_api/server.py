@@ -2,9 +2,11 @@
 
 import json
 import re
+import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -16,11 +18,12 @@ _SECONDS = {"s": 1.0, "m": 60.0, "ms": 0.001}
 
 
 class NomadApi:
-    """A cluster behind `address`. Hold `state.changed` to look at `state` or to change it."""
+    """A cluster behind `address`, with `tls` over HTTPS. Hold `state.changed` to look at `state` or to change it."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.state = State()
         self.asked: list[tuple[str, str]] = []
+        self.connections: set[socket.socket] = set()
         api = self
 
         class Handler(_Handler):
@@ -28,11 +31,14 @@ class NomadApi:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
 
     @property
     def address(self) -> str:
         """Its HTTP API."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     @contextmanager
     def running(self) -> Iterator["NomadApi"]:
@@ -45,6 +51,9 @@ class NomadApi:
             self._server.shutdown()
             self._server.server_close()
             thread.join()
+            for one in tuple(self.connections):
+                with suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
 
     def ask_for_tokens(self) -> str:
         """From now on who has no token may do nothing; a token that may do everything."""
@@ -294,6 +303,14 @@ class _Handler(BaseHTTPRequestHandler):
     cluster: NomadApi
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        super().setup()
+        self.cluster.connections.add(self.connection)
+
+    def finish(self) -> None:
+        self.cluster.connections.discard(self.connection)
+        super().finish()
 
     def do_GET(self) -> None:
         self._answer()
