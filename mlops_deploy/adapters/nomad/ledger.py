@@ -62,6 +62,7 @@ class Ledger:
 
     def commit(self, route: Route, generation: int, token: int) -> Committed | Refused:
         """See `ports.Keeper`."""
+        writing.checked_route(route)
         done = self._change(_held(token, lambda it: writing.commit(it.book, route, generation, token)))
         return done if isinstance(done, Refused) else Committed(generation=done.number)
 

@@ -56,8 +56,6 @@ class Draft:
 
 def commit(book: Book, route: Route, generation: int, token: int) -> Draft | Refused:
     """Write the route when the one that is there has `generation`."""
-    if not 0 <= route.share_b <= WHOLE:
-        raise DeployError(f"`share_b` is 0 to {WHOLE}")
     present = book.route.generation
     if present != generation:
         return Refused(reason=f"the route has generation {present}, not {generation}")
@@ -83,13 +81,13 @@ def append(book: Book, found: Journal | None, journal: str, line: str, position:
 
     The last lines of all other journals go to pages: one of them at most is still being written.
     """
-    if "\n" in checked_text(line):
+    if "\n" in line:
         raise DeployError("a line of a journal holds no line break")
     count = found.count if found is not None else 0
     if count != position:
         return Refused(reason=f"the journal `{journal}` has {count} lines, not {position}")
     before = found or Journal(number=_newest(book) + 1, count=0)
-    longer = replace(before, count=count + 1, tail=(*before.tail, line))
+    longer = replace(before, count=count + 1, tail=(*before.tail, checked_text(line)))
     journals = {**book.journals, journal: longer}
     pages: dict[str, str] = {}
     for name, one in journals.items():
@@ -136,6 +134,13 @@ def unheld(book: Book, token: int, now: int) -> Refused | None:
 def age(entry: Entry, now: int) -> float:
     """For how many seconds of the servers' clock a key has stood."""
     return max(0.0, (now - (entry.since or now)) / _SECOND)
+
+
+def checked_route(route: Route) -> Route:
+    """`route`; `DeployError` for one that shares more than there is."""
+    if not 0 <= route.share_b <= WHOLE:
+        raise DeployError(f"`share_b` is 0 to {WHOLE}")
+    return route
 
 
 def checked_name(name: str) -> str:
