@@ -9,6 +9,7 @@ from mlops_deploy.api.render import choose_carrier, require_model, tell_changes
 from mlops_deploy.api.service import Service, Supply, world_on
 from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.ports import Story
+from mlops_deploy.release.forecast import Forecast
 from mlops_deploy.release.observe import observe
 from mlops_deploy.release.plan import Plan, load, save
 from mlops_deploy.release.state import CLOSED, Artefact, Counters, Lane, Observed, RouterView
@@ -73,6 +74,13 @@ def preview(service: Service, shelf: Shelf, wish: Wish, story: Story) -> Plan:
     """The plan of a release now, also before there is a router."""
     candidate = find_candidate(service, shelf, wish, story)
     return plan_from(service, look(service), candidate, wish)
+
+
+def forecast(service: Service, plan: Plan) -> Forecast | None:
+    """What the target says beforehand of what `plan` starts; None where it says nothing, or nothing is started."""
+    if service.forecast is None or plan.slot is None or plan.hot:
+        return None
+    return service.forecast(plan.slot, plan.base.route.live, plan.artefact(plan.candidate))
 
 
 def look(service: Service) -> Observed:

@@ -9,8 +9,9 @@ from mlops_deploy.api.drive import World
 from mlops_deploy.errors import UnreachableError, UnusableInputError
 from mlops_deploy.ports import Clock, Keeper, Rolling, Story
 from mlops_deploy.ports import Target as TargetPort
+from mlops_deploy.release.forecast import Forecast
 from mlops_deploy.release.lease import Holder
-from mlops_deploy.release.state import SLOTS, Artefact
+from mlops_deploy.release.state import SLOTS, Artefact, Slot
 from mlops_deploy.spec.deploy import DeploySpec, Target
 from mlops_deploy.spec.refs import ImageRef
 
@@ -44,11 +45,15 @@ class Supply(Protocol):
         ...
 
 
+Forecaster = Callable[[Slot, Slot | None, Artefact], Forecast]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """A service, where it runs, and who asks; `router_config` is the text that a new router starts with.
 
-    `rolling` is the way without slots, where the target has one.
+    `rolling` is the way without slots, where the target has one; `forecast` tells what it says beforehand of an
+    artefact in a slot, given the slot that is live.
 
     What only a release needs is called for, so that a look does not pay for it.
     """
@@ -61,6 +66,7 @@ class Service:
     clock: Clock
     holder: Holder
     rolling: Callable[[], Rolling] | None = None
+    forecast: Forecaster | None = None
 
 
 @contextmanager

@@ -77,19 +77,19 @@ def plan(**chosen: object) -> int:
     if choices.native:
         return _native(choices)
     with story() as telling:
-        made, project = _plan(choices, telling)
+        made, project, service = _plan(choices, telling)
     if choices.out is not None:
         _save(made, choices.out, project)
-    show_plan(made, choices.output)
+    show_plan(service, made, choices.output)
     return CHANGES if choices.detailed_exitcode and made.steps else 0
 
 
-def _plan(choices: Choices, telling: "Story") -> "tuple[Plan, Project]":
+def _plan(choices: Choices, telling: "Story") -> "tuple[Plan, Project, Service]":
     from mlops_deploy.api.planning import Wish
 
     project, service = choices.place.project_and_service()
     wish = Wish(strategy=choices.strategy, model=choices.model, server=choices.server)
-    return preview(service, project, wish, telling), project
+    return preview(service, project, wish, telling), project, service
 
 
 def _native(choices: Choices) -> int:
@@ -120,14 +120,15 @@ def _save(made: "Plan", out: Path, project: Project) -> None:
     write_plan(made, out)
 
 
-def show_plan(made: "Plan", output: str) -> None:
-    """Print a plan: JSON as `-o` writes it, or what people want to know of it."""
+def show_plan(service: "Service", made: "Plan", output: str) -> None:
+    """Print a plan: JSON as `-o` writes it, or what people want to know of it, the target's own word included."""
     if output == "json":
         from mlops_deploy.release.plan import save
 
         click.echo(save(made), nl=False)
         return
+    from mlops_deploy.api.planning import forecast
     from mlops_deploy.cli.plan_text import plan_lines
 
-    for line in plan_lines(made):
+    for line in plan_lines(made, forecast(service, made)):
         click.echo(line)

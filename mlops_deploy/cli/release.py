@@ -80,12 +80,12 @@ def _release(choices: Choices, story: "ReleaseStory") -> "Report | None":
     if choices.plan is not None:
         planned = load_plan(service, _text(choices.plan), str(choices.plan))
         if choices.dry_run:
-            show_plan(planned, choices.output)
+            show_plan(service, planned, choices.output)
             return None
         return api.apply(service, planned, story, story.witness)
     wish = Wish(strategy=choices.strategy, model=choices.model, server=choices.server, hold=choices.until is not None)
     if choices.dry_run:
-        show_plan(preview(service, project, wish, story), choices.output)
+        show_plan(service, preview(service, project, wish, story), choices.output)
         return None
     return api.release(service, shelf(project), wish, story, story.witness)
 

@@ -4,7 +4,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mlops_deploy.ports import Clock, Engine, ImageBuilder, Launcher, Runner
+from mlops_deploy.ports import Clock, Engine, ImageBuilder, JobChecker, Launcher, Runner
 
 if TYPE_CHECKING:
     from mlops_deploy.api.service import Service
@@ -98,6 +98,8 @@ def nomad_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: 
     owner = Owner(service=spec.service, environment=spec.environment)
     cluster = Cluster.from_environment(os.environ, namespace=spec.nomad.namespace, region=spec.nomad.region)
     client = NomadClient(cluster)
+    image = JobImage(ref=str(router_tag()), local=True)
+    target = NomadTarget(owner, spec.port, image, spec.nomad, client)
 
     def supply() -> Supply:
         from mlops_deploy.adapters.nomad.collecting import collects_images
@@ -115,17 +117,27 @@ def nomad_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: 
         find_or_build(engine(), image_builder(), runner(), PlainStory())
         return nomad_router(spec, known_preset(spec.preset))
 
-    image = JobImage(ref=str(router_tag()), local=True)
     return Service(
         spec=spec,
         target_name="nomad",
-        target=NomadTarget(owner, spec.port, image, spec.nomad, client),
+        target=target,
         supply=supply,
         router_config=router_config,
         clock=clock,
         holder=holder,
+        forecast=target.forecast,
         rolling=lambda: NomadRolling(owner, spec.nomad.count, client),
     )
+
+
+def job_checker(spec: "DeploySpec") -> JobChecker:
+    """The Nomad cluster that `NOMAD_ADDR` and its like name, asked about job files."""
+    from mlops_deploy.adapters.nomad.checking import JobChecker
+    from mlops_deploy.adapters.nomad.client import NomadClient
+    from mlops_deploy.adapters.nomad.settings import Cluster
+
+    cluster = Cluster.from_environment(os.environ, namespace=spec.nomad.namespace, region=spec.nomad.region)
+    return JobChecker(NomadClient(cluster))
 
 
 def process_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: "Holder") -> "Service":

@@ -10,6 +10,7 @@ from mlops_deploy.adapters.keeper import KEEPER, Stream
 from mlops_deploy.adapters.nomad.allocations import ending, restarts
 from mlops_deploy.adapters.nomad.client import NomadClient
 from mlops_deploy.adapters.nomad.execution import exec_stream
+from mlops_deploy.adapters.nomad.forecasting import forecast
 from mlops_deploy.adapters.nomad.keeper import NomadKeeper
 from mlops_deploy.adapters.nomad.logs import follow as followed
 from mlops_deploy.adapters.nomad.logs import last_lines, last_words
@@ -18,6 +19,7 @@ from mlops_deploy.adapters.nomad.slots import Look, Slots
 from mlops_deploy.adapters.nomad.volumes import Volumes
 from mlops_deploy.errors import UnreachableError
 from mlops_deploy.ports import Keeper, Task
+from mlops_deploy.release.forecast import Forecast
 from mlops_deploy.release.state import SLOTS, Artefact, Cause, End, Slot, SlotView
 from mlops_deploy.render.nomad import slot_document, volume_of
 from mlops_deploy.render.nomad_router import TASK, router_id, router_variable
@@ -61,12 +63,11 @@ class NomadTarget:
         look = self._slots.look(slot)
         if look.runs(artefact.key):
             return
-        content = artefact.content_id.hex
-        document: dict[str, Any] = slot_document(self._owner, slot, artefact.job, content=content, key=artefact.key)
+        document = self._document(slot, artefact)
         if look.job is not None and look.job.key == artefact.key:
             # The very job that is there already would start nothing.
             document["Meta"] = document["Meta"] | {f"{LABEL}start": uuid4().hex}
-        self._make_volume(slot, content, document)
+        self._make_volume(slot, artefact.content_id.hex, document)
         self._slots.register(document, self._slots.job(slot))
 
     def observe(self, slot: Slot) -> SlotView:
@@ -95,6 +96,12 @@ class NomadTarget:
         if found is None:
             return ()
         return followed(self._client, found, task, tail) if follow else last_lines(self._client, found, task, tail)
+
+    def forecast(self, slot: Slot, live: Slot | None, artefact: Artefact) -> Forecast:
+        """What the cluster says of `artefact` in `slot`, and how its job differs from that of the slot that is live."""
+        there = live is not None and self._slots.job(live) is not None
+        against = self._document(live, artefact) if live and there else None
+        return forecast(self._client, self._document(slot, artefact), instead_of=against)
 
     def make_router(self, config: str) -> None:
         """See `ports.Target`."""
@@ -129,6 +136,9 @@ class NomadTarget:
         for path in self._client.variables(state):
             if path == state or path.startswith(f"{state}/"):
                 self._client.delete_variable(path)
+
+    def _document(self, slot: Slot, artefact: Artefact) -> dict[str, Any]:
+        return slot_document(self._owner, slot, artefact.job, content=artefact.content_id.hex, key=artefact.key)
 
     def _connected(self) -> Stream:
         """The keeper in the router's task, wherever that is by now."""

@@ -1,0 +1,35 @@
+"""What a cluster says of a job beforehand, without registering it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlops_deploy.adapters.nomad.client import NomadClient
+from mlops_deploy.adapters.nomad.differences import changes
+from mlops_deploy.adapters.nomad.placement import obstacles
+from mlops_deploy.adapters.nomad.slot_job import SlotJob
+from mlops_deploy.release.forecast import Change, Forecast
+
+Document = Mapping[str, Any]
+
+
+def forecast(client: NomadClient, document: Document, *, instead_of: Document | None) -> Forecast:
+    """Whether `document` could be placed now, and how it differs from the job that `instead_of` would change.
+
+    `instead_of` is the same artefact under the name of a job that runs; None where there is no such job.
+    """
+    said = client.plan(dict(document))
+    metrics = (said.get("FailedTGAllocs") or {}).values()
+    job = SlotJob.read(document)
+    return Forecast(
+        changes=() if instead_of is None else _differences(client, instead_of),
+        obstacles=tuple(reason for metric in metrics for reason in obstacles(job, metric)),
+        warnings=tuple(_warnings(said.get("Warnings") or "")),
+    )
+
+
+def _differences(client: NomadClient, document: Document) -> tuple[Change, ...]:
+    return changes(client.plan(dict(document))["Diff"])
+
+
+def _warnings(text: str) -> Sequence[str]:
+    return [line.strip().removeprefix("* ") for line in text.splitlines() if line.strip().startswith("* ")]
