@@ -10,13 +10,13 @@ from mlops_deploy.api.service import Service, find_keeper, world_on
 from mlops_deploy.errors import NeedsHumanError, UnreachableError
 from mlops_deploy.ports import Clock, Keeper
 from mlops_deploy.release import lease as leases
-from mlops_deploy.release.acts import START_SECONDS, STOP_MARGIN
+from mlops_deploy.release.acts import limit
 from mlops_deploy.release.exchange import PATIENCE, Run, stored
 from mlops_deploy.release.journal import Standing
 from mlops_deploy.release.observe import current, journal_of, observe
 from mlops_deploy.release.rollback import before, is_hot
 from mlops_deploy.release.state import Live, Observed, Slot
-from mlops_deploy.release.steps import AwaitReady, Bake, Drain, Start, Step, Stop, Warm
+from mlops_deploy.release.steps import Step
 
 Role = Literal["live", "candidate", "parked", "failed", "stopped", "empty"]
 Course = Literal["running", "orphaned", "held", "stuck", "unreadable"]
@@ -134,20 +134,11 @@ def doing(standing: Standing) -> Step | None:
 
 
 def deadline(standing: Standing) -> float | None:
-    """When, in seconds since 1970, what an open release does now is over; None when that takes an instant."""
+    """When, in seconds since 1970, what an open release does now has to be over; None between two steps."""
     if standing.phase == "held" and standing.held is not None:
         return standing.held.until
-    if standing.began is None:
-        return None
-    match doing(standing):
-        case AwaitReady(deadline=seconds) | Bake(seconds=seconds) | Drain(seconds=seconds) | Warm(seconds=seconds):
-            return standing.began.at + seconds
-        case Start():
-            return standing.began.at + START_SECONDS
-        case Stop(seconds=seconds):
-            return standing.began.at + seconds + STOP_MARGIN
-        case _:
-            return None
+    step = doing(standing)
+    return None if step is None or standing.began is None else standing.began.at + limit(step)
 
 
 class HastyClock:

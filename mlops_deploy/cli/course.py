@@ -9,6 +9,7 @@ import click
 
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.oci.names import printable
+from mlops_deploy.release.acts import limit
 from mlops_deploy.release.effects import (
     Answer,
     AppendLine,
@@ -35,20 +36,20 @@ from mlops_deploy.release.journal import (
 )
 from mlops_deploy.release.plan import Plan
 from mlops_deploy.release.state import SLOTS, Artefact, Route, RouterView, Slot, SlotView
-from mlops_deploy.release.steps import AwaitReady, Bake, Drain, Step, Stop, describe
+from mlops_deploy.release.steps import Step, describe
 
 RowState = Literal["waiting", "running", "done", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One step: `began` in seconds since 1970, `limit` the seconds that it may take, None where it says none."""
+    """One step: `began` in seconds since 1970, `limit` the seconds that it may take."""
 
     text: str
+    limit: float
     state: RowState = "waiting"
     began: float | None = None
     seconds: float = 0.0
-    limit: float | None = None
     note: str = ""
     back: bool = False
 
@@ -209,8 +210,4 @@ def legible(text: str) -> str:
 
 
 def _row(step: Step) -> Row:
-    match step:
-        case AwaitReady(deadline=limit) | Bake(seconds=limit) | Drain(seconds=limit) | Stop(seconds=limit):
-            return Row(text=describe(step), limit=limit)
-        case _:
-            return Row(text=describe(step))
+    return Row(text=describe(step), limit=limit(step))

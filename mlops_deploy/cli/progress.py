@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from mlops_deploy.cli.console import PlainStory, is_live
 from mlops_deploy.cli.course import Course, Row, legible
+from mlops_deploy.cli.status_text import span
 from mlops_deploy.ports import Story
 from mlops_deploy.release.effects import Answer, Effect, Pause
 from mlops_deploy.release.journal import Done, Entry, HeldBack, Interrupted, Opened, Taken, Turned
@@ -88,7 +89,7 @@ def headline(course: Course) -> str:
 def elapsed(row: Row, now: float) -> str:
     """For how long a step has been going on, and of how long it may."""
     took = max(0.0, now - row.began) if row.began is not None else 0.0
-    return f"{took:.0f} s" if row.limit is None else f"{took:.0f} s of {row.limit:g} s"
+    return f"{took:.0f} s of {span(row.limit)}"
 
 
 def _after(note: str) -> str:

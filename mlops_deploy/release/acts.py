@@ -67,6 +67,23 @@ def act(session: Session, step: Step, spent: float = 0.0) -> Run[str]:  # noqa: 
             assert_never(step)
 
 
+def limit(step: Step) -> float:
+    """Seconds that `step` may take from its beginning: after them it is over, has failed, or nobody carries it on."""
+    match step:
+        case AwaitReady(deadline=seconds) | Hold(deadline=seconds):
+            return seconds
+        case Warm(seconds=seconds) | Bake(seconds=seconds) | Drain(seconds=seconds):
+            return seconds
+        case Stop(seconds=seconds):
+            return seconds + STOP_MARGIN
+        case Start():
+            return START_SECONDS
+        case Shift() | Promote():
+            return PROOF_SECONDS + CONFIRM_SECONDS
+        case _:
+            assert_never(step)
+
+
 def _known(session: Session, key: str) -> Artefact:
     artefact = session.artefacts.get(key)
     if artefact is None:

@@ -1,8 +1,8 @@
 """What happens when nobody comes: the declared outcome of a deadline that is over, for a timer to carry out."""
 
-from typing import Final, Literal, assert_never
+from typing import Final, Literal
 
-from mlops_deploy.release.acts import CONFIRM_SECONDS, PROOF_SECONDS, START_SECONDS, STOP_MARGIN
+from mlops_deploy.release.acts import limit
 from mlops_deploy.release.exchange import Run, clock
 from mlops_deploy.release.executor import begun, found, or_free, taken
 from mlops_deploy.release.journal import Standing
@@ -10,14 +10,14 @@ from mlops_deploy.release.lease import Holder
 from mlops_deploy.release.observe import situation
 from mlops_deploy.release.outcome import Outcome
 from mlops_deploy.release.session import Session
-from mlops_deploy.release.steps import AwaitReady, Bake, Drain, Hold, Promote, Shift, Start, Step, Stop, Warm
+from mlops_deploy.release.steps import Bake
 from mlops_deploy.release.turning import turn
 from mlops_deploy.release.walk import carried
 
 Due = Literal["finish", "turn", "overdue"]
 
 MARGIN: Final = 30.0
-"""Seconds that a step may take beyond its own deadline until what it saw is written."""
+"""Seconds that a step may take beyond its own deadline until what it saw is written, before its holder is given up."""
 
 
 def tend(holder: Holder) -> Run[Outcome | None]:
@@ -65,21 +65,4 @@ def _due(standing: Standing) -> Run[Due | None]:
     if isinstance(step, Bake):
         since = standing.began.at if standing.began else standing.at
         return "finish" if now >= since + step.seconds else None
-    return "turn" if now >= standing.at + allowance(step) else None
-
-
-def allowance(step: Step) -> float:
-    """Seconds after which a step whose holder is dead counts as late."""
-    match step:
-        case AwaitReady(deadline=seconds) | Hold(deadline=seconds):
-            return seconds + MARGIN
-        case Warm(seconds=seconds) | Bake(seconds=seconds) | Drain(seconds=seconds):
-            return seconds + MARGIN
-        case Stop(seconds=seconds):
-            return seconds + STOP_MARGIN + MARGIN
-        case Start():
-            return START_SECONDS + MARGIN
-        case Shift() | Promote():
-            return PROOF_SECONDS + CONFIRM_SECONDS + MARGIN
-        case _:
-            assert_never(step)
+    return "turn" if now >= standing.at + limit(step) + MARGIN else None
