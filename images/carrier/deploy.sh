@@ -155,7 +155,7 @@ copy() {
     cp -R "$models/." "$mine/model" &
     children=$!
     joined || { refuse_incomplete_image; die 74 "copying to \`$volume\` failed"; }
-    find "$mine/model" -type f -print0 | xargs -0 chmod 0444 &&
+    find "$mine/model" -type f -print0 | xargs -0 -r chmod 0444 &&
         find "$mine/model" -type d -print0 | xargs -0 chmod 0755 || die 74 "cannot set modes in \`$volume\`"
     whole "$mine/model" || blame
     start_hashing "$mine/model"
@@ -172,7 +172,7 @@ blame() {
     verified "$models" || die 65 "these files of this image are damaged, pull it again: $(damaged)"
     die 74 "\`$volume\` does not keep what is written to it: look for disk errors, then retry"
 }
-refuse_incomplete_image() { whole "$models" || die 65 "the files of this image are not those it lists: pull it again"; }
+refuse_incomplete_image() { whole "$models" || die 65 "\`$models\` does not hold the files that this image lists: mount nothing over it, or pull the image again"; }
 damaged() { cd "$models" && sha256sum -c "$sums" 2>/dev/null | awk '!/: OK$/ && n++ < 5 { sub(/: FAILED.*/, ""); printf "%s ", $0 }'; }
 
 # What is replaced goes with the claim: to remove it here would keep readers waiting.

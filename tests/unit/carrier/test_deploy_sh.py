@@ -235,7 +235,7 @@ def test_refuses_a_bad_setting(shell: Shell, volume: Volume, setting: dict[str, 
 
 
 @every_shell
-@pytest.mark.parametrize("damage", ["bits", "missing", "extra", "sums", "sizes", "name"])
+@pytest.mark.parametrize("damage", ["bits", "missing", "hidden", "extra", "sums", "sizes", "name"])
 def test_refuses_a_damaged_image(shell: Shell, volume: Volume, damage: str) -> None:
     image = volume.carrier.root
     match damage:
@@ -243,6 +243,9 @@ def test_refuses_a_damaged_image(shell: Shell, volume: Volume, damage: str) -> N
             (image / "models" / "names with blanks" / "a b.txt").write_bytes(b"blankz")
         case "missing":
             shutil.rmtree(image / "models")
+        case "hidden":  # by an empty volume that a job mounts there
+            shutil.rmtree(image / "models")
+            (image / "models").mkdir()
         case "extra":
             (image / "models" / "extra").write_bytes(b"")
         case "sums":
@@ -254,6 +257,7 @@ def test_refuses_a_damaged_image(shell: Shell, volume: Volume, damage: str) -> N
     done = volume.run(shell)
     assert (done.returncode, done.stdout) == (65, ""), done
     assert damage != "bits" or "pull it again: ./names with blanks/a b.txt" in done.stderr
+    assert damage not in {"missing", "hidden", "extra"} or "lists: mount nothing over it, or pull" in done.stderr
     assert not volume.home.exists()
     assert not volume.link.exists()
     assert not list(volume.path.glob("v/.[!a]*"))
