@@ -26,6 +26,10 @@ class InitFailedError(Exception):
     """An init container ended with another code than 0; a kubelet would start it again, and no other container."""
 
 
+class RefusedError(Exception):
+    """A container that may not be root's, and would be."""
+
+
 def expand(text: str, known: Mapping[str, str]) -> str:
     """What a process gets for `text`; a name that is not known stays as it is written."""
 
@@ -182,7 +186,7 @@ class Pod:
         if (user := context.get("runAsUser")) is not None:
             options += ["--user", f"{user}:{context['runAsGroup']}" if "runAsGroup" in context else str(user)]
         if context.get("runAsNonRoot"):
-            assert user, "a kubelet does not start a container of root's under runAsNonRoot"
+            _refuse_root(container["image"], user)
         if context.get("readOnlyRootFilesystem"):
             options.append("--read-only")
         if context.get("allowPrivilegeEscalation") is False:
@@ -208,6 +212,14 @@ class Pod:
     def _inspect(self, name: str) -> Json:
         [found] = json.loads(docker("inspect", self._called(self._container(name))).stdout)
         return found
+
+
+def _refuse_root(image: str, user: int | None) -> None:
+    """Names are refused too: which number they stand for is known to the image alone."""
+    named = str(user) if user is not None else docker("inspect", "--format", "{{.Config.User}}", image).stdout.strip()
+    uid = named.partition(":")[0]
+    if not uid.isdigit() or int(uid) == 0:
+        raise RefusedError(f"container has runAsNonRoot, and would run as `{uid or 'root'}`")
 
 
 def _process(container: Json) -> list[str]:
