@@ -1,6 +1,7 @@
 """Wants a service's lease at a line on stdin, and lets go of it at the next: `racer.py STATE RUN NAME ROUNDS`.
 
-Everybody's way to the lease, through a keeper of its own; prints one JSON object for each round.
+On Nomad, `STATE` is the address of an agent and `RUN` the router's job. Everybody's way to the lease, through a keeper
+of its own; prints one JSON object for each round.
 """
 
 import json
@@ -9,17 +10,33 @@ import sys
 import time
 
 from mlops_deploy.adapters.clock import SystemClock
-from mlops_deploy.adapters.keeper import KeeperStream
+from mlops_deploy.adapters.keeper import KeeperStream, Stream
+from mlops_deploy.adapters.nomad.client import NomadClient
+from mlops_deploy.adapters.nomad.keeper import NomadKeeper
+from mlops_deploy.adapters.nomad.settings import Cluster
 from mlops_deploy.api.drive import World, drive
 from mlops_deploy.errors import LockedError
+from mlops_deploy.ports import Keeper
 from mlops_deploy.release import lease
 from mlops_deploy.resources import IMAGES
 
 
+def keeper_at(state: str, run: str) -> Keeper:
+    """A keeper of our own."""
+    if state.startswith("http"):
+        return NomadKeeper(NomadClient(Cluster(address=state)), run, no_router)
+    argv = (sys.executable, "-I", "-S", str(IMAGES / "router" / "keeper"), "serve")
+    return KeeperStream(argv, {"STATE": state, "RUN": run, "PATH": os.defpath})
+
+
+def no_router() -> Stream:
+    """Nobody is asked what the router sees."""
+    raise ConnectionRefusedError
+
+
 def main(state: str, run: str, name: str, rounds: str) -> None:
     """Race."""
-    argv = (sys.executable, "-I", "-S", str(IMAGES / "router" / "keeper"), "serve")
-    keeper = KeeperStream(argv, {"STATE": state, "RUN": run, "PATH": os.defpath})
+    keeper = keeper_at(state, run)
     world = World(target=None, keeper=keeper, clock=SystemClock())  # type: ignore[arg-type]  # no slot is touched
     for number in range(int(rounds)):
         sys.stdin.readline()

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from mlops_deploy.adapters.nomad import writing
@@ -50,11 +50,10 @@ class Ledger:
         self._path = f"nomad/jobs/{job_id}"
         self._pages = Pages(variables, f"{self._path}/pages")
 
-    def lay_out(self, config: str) -> None:
-        """Make the ledger of a new router, or give that of one which is to start again its configuration."""
-        new = replace(Book(), config=writing.checked_config(config))
-        if self._variables.put_variable(self._path, write_book(new), 0) is None:
-            self.configure(config)
+    def lay_out(self, config: str) -> bool:
+        """Make the ledger of a new router, closed and with its configuration; False when there is one already."""
+        new = Book(config=writing.checked_config(config))
+        return self._variables.put_variable(self._path, write_book(new), 0) is not None
 
     def book(self) -> Book:
         """All that the variable holds."""

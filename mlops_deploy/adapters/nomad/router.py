@@ -5,9 +5,9 @@ from typing import Any, Final
 from uuid import uuid4
 
 from mlops_deploy.adapters.keeper import KEEPER, KeeperClient
-from mlops_deploy.adapters.nomad.book import Book, write_book
 from mlops_deploy.adapters.nomad.client import NomadClient
 from mlops_deploy.adapters.nomad.execution import exec_stream
+from mlops_deploy.adapters.nomad.ledger import Ledger
 from mlops_deploy.adapters.nomad.router_start import Held, blocked, failure, is_over, unplaced
 from mlops_deploy.adapters.nomad.slots import not_ours
 from mlops_deploy.errors import ConflictError, DeployError, UnreachableError
@@ -21,7 +21,6 @@ DEADLINE: Final = 60.0
 
 _PAUSE: Final = 0.2
 _ANSWER: Final = 5.0
-_TRIES: Final = 20
 _ENDING: Final = 10.0
 _LAST_WORDS: Final = 4000
 _ACTIVE: Final = frozenset({"pending", "running", "unknown"})
@@ -40,6 +39,7 @@ class NomadRouter:
         self._client = client
         self._id = router_id(owner)
         self._path = router_variable(owner)
+        self._ledger = Ledger(client, self._id)
 
     def make(self, config: str) -> None:
         """See `ports.Target.make_router`. Of several who do it at once one registers the job; all wait for it."""
@@ -73,7 +73,7 @@ class NomadRouter:
         try:
             self._wait()
         except DeployError:
-            self._write_config(earlier or config)
+            self._write_config(earlier)
             self._client.register(before, None)
             self._wait()
             raise
@@ -119,24 +119,18 @@ class NomadRouter:
 
     def _open(self, config: str, *, change: bool) -> bool:
         """Make the variable that the router follows, closed, where there is none; whether this did it."""
-        items = write_book(Book(config=config))
-        if self._client.put_variable(self._path, items, 0) is not None:
+        if self._ledger.lay_out(config):
             return True
         if change:
-            self._write_config(config)
+            self._ledger.configure(config)
         return False
 
-    def _write_config(self, config: str) -> str | None:
+    def _write_config(self, config: str) -> str:
         """Change the configuration in the variable and nothing else of it; the one before."""
-        for _ in range(_TRIES):
-            found = self._client.variable(self._path)
-            items = write_book(Book(config=config)) if found is None else found.items
-            earlier = items.get("config")
-            if found is not None and earlier == config:
-                return earlier
-            if self._client.put_variable(self._path, items | {"config": config}, found.index if found else 0):
-                return earlier
-        raise ConflictError("somebody else keeps writing the ledger", hint="run this again")
+        self._ledger.lay_out(config)
+        earlier = self._ledger.book().config
+        self._ledger.configure(config)
+        return earlier
 
     def _wait(self) -> None:
         """Until the router answers; raise what keeps it from that."""

@@ -55,13 +55,15 @@ def test_a_router_is_closed_and_without_a_lease_at_first(ledger, variables):
     assert ledger.get("lease") == Stored(value=None, index=0, age=0.0)
 
 
-def test_what_is_laid_out_again_keeps_everything_but_the_configuration(ledger, variables):
+def test_a_ledger_that_is_there_is_left_alone(ledger, variables):
     lease(ledger)
     ledger.commit(whole("b"), 0, 1)
-    Ledger(variables, JOB).lay_out("other\n")
-    assert ledger.book().route.generation == 1
-    assert ledger.book().config == "other\n"
-    assert ledger.get("lease").index == 1
+    before = dict(variables.kept)
+    assert not Ledger(variables, JOB).lay_out("other\n")
+    assert variables.kept == before
+    assert ledger.configure("other\n")
+    assert not ledger.configure("other\n")
+    assert (ledger.book().config, ledger.book().route.generation) == ("other\n", 1)
 
 
 def test_without_its_variable_nothing_is_answered_and_nothing_made(variables):
