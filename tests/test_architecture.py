@@ -35,6 +35,7 @@ ALLOWED = {
         "spec",
         "errors",
         "resources",
+        "adapters.faults",
         "adapters.process",
         "adapters.keeper",
         "adapters.keeper_exec",

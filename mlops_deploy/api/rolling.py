@@ -83,7 +83,7 @@ def release(service: Service, shelf: Shelf, wish: Wish, story: Story) -> Report:
         story=story,
         plan=plan,
         command=_proof(service, artefact),
-        deadline=service.spec.release.deadline + service.spec.ready.deadline,
+        deadline=service.spec.release.deadline,
     )
     with service.clock.listening():
         return _carry_out(work)

@@ -42,7 +42,7 @@ class RollingView:
     @property
     def busy(self) -> bool:
         """Whether a deployment is under way."""
-        return self.state in {"starting", "waiting", "rolling"}
+        return self.deployment is not None and self.state in {"starting", "waiting", "rolling"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

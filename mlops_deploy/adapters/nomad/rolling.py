@@ -45,7 +45,7 @@ class NomadRolling:
         evaluations = self._client.raw("GET", f"job/{job.id}/evaluations")
         cause = self._cause(job, ours, mine, evaluations)
         return RollingView(
-            state="failed" if cause is not None else _state(mine, group),
+            state="failed" if cause is not None else _state(found, mine, group),
             version=job.version,
             index=job.index,
             key=job.key,
@@ -153,8 +153,11 @@ def _blocked(job: SlotJob, evaluations: Reply) -> Blocked | None:
     return Blocked(metric=next(iter(first["FailedTGAllocs"].values())), since=first["CreateTime"] / _NS)
 
 
-def _state(deployment: dict[str, Any] | None, group: dict[str, Any]) -> RollingState:
-    if deployment is None or deployment["Status"] == "successful":
+def _state(job: dict[str, Any], deployment: dict[str, Any] | None, group: dict[str, Any]) -> RollingState:
+    """How far the cluster is; a deployment comes a moment after its job, and is forgotten hours after its end."""
+    if deployment is None:
+        return "settled" if job.get("Stable") else "starting"
+    if deployment["Status"] == "successful":
         return "settled"
     canaries = group.get("DesiredCanaries", 0)
     if canaries and not group["Promoted"]:
