@@ -57,4 +57,4 @@ def test_a_cluster_that_was_named_goes_before_an_engine_and_after_the_configurat
 def test_a_target_that_cannot_be_released_to_is_refused_with_those_that_can(nowhere):
     with pytest.raises(UnusableInputError, match="`kubernetes` cannot be released to yet") as caught:
         choose_target(SPEC, "kubernetes")
-    assert caught.value.hint == "known: `--target docker`, `--target nomad`, `--target process`"
+    assert caught.value.hint == "known: `--target docker`, `--target nomad`, `--target process`; `render` writes files"
