@@ -1,5 +1,6 @@
 """`mlops-deploy plan`: what a release would do."""
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,8 @@ def plan(**chosen: object) -> int:
     if choices.out is not None:
         _save(made, choices.out, project)
     show_plan(service, made, choices.output)
+    if choices.output == "text" and made.steps:
+        click.echo(f"next: {choices.place.command(_next(choices, made))}", err=True)
     return CHANGES if choices.detailed_exitcode and made.steps else 0
 
 
@@ -90,6 +93,16 @@ def _plan(choices: Choices, telling: "Story") -> "tuple[Plan, Project, Service]"
     project, service = choices.place.project_and_service()
     wish = Wish(strategy=choices.strategy, model=choices.model, server=choices.server)
     return preview(service, project, wish, telling), project, service
+
+
+def _next(choices: Choices, made: "Plan") -> str:
+    """The command that carries out what was shown."""
+    if made.base.freeze is not None:
+        return "unfreeze"
+    if choices.out is not None:
+        return f"release --plan {shlex.quote(str(choices.out))}"
+    chosen = (("--strategy", choices.strategy), ("--model", choices.model), ("--server", choices.server))
+    return "release" + "".join(f" {option} {shlex.quote(value)}" for option, value in chosen if value)
 
 
 def _native(choices: Choices) -> int:

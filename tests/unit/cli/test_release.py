@@ -1,6 +1,7 @@
 """`release`, `plan` and their relatives as commands: options that contradict, plan files, and what is printed where."""
 
 import json
+import shlex
 
 import pytest
 
@@ -115,6 +116,31 @@ def test_a_plan_is_written_shown_and_carried_out(command):
     assert code == 3
     assert "mlops-deploy plan" in err
     assert run("plan", "--detailed-exitcode")[:2] == (0, "toy on process: nothing to do, toy@222222222222 is live\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "next_one"),
+    [
+        ((), "release"),
+        (("--strategy", "recreate"), "release --strategy recreate"),
+        (("-o", "a plan"), "release --plan 'a plan'"),
+        (("-f", "mlops.yml", "-e", "prod", "--target", "process"), "release -e prod --target process"),
+    ],
+)
+def test_a_plan_names_the_command_that_carries_it_out(command, options, next_one):
+    run = command("next")
+    (run.folder / "mlops.prod.yml").write_text("port: 9001\n")
+    code, out, err = run("plan", *options)
+    assert (code, err) == (0, f"next: mlops-deploy {next_one}\n")
+    assert "next:" not in out
+    assert "next:" not in run("plan", *options, "--output", "json")[2]
+    assert run(*shlex.split(next_one))[0] == 0
+
+
+def test_a_plan_of_a_frozen_service_names_what_lifts_the_freeze(command):
+    run = command("next")
+    run("freeze", "-m", "incident 812")
+    assert run("plan")[2] == "next: mlops-deploy unfreeze\n"
 
 
 def test_a_plan_does_not_overwrite_what_is_needed(command):
