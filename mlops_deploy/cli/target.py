@@ -51,7 +51,8 @@ def choose_target(spec: DeploySpec, asked: str | None) -> Target:
         if chosen == working:
             return working
     known = ", ".join(f"`--target {working}`" for working in WORKING)
-    raise UnusableInputError(f"target `{chosen}` cannot be released to yet", hint=f"known: {known}; `render` writes files")
+    hint = f"known: {known}; `render` writes files"
+    raise UnusableInputError(f"target `{chosen}` cannot be released to yet", hint=hint)
 
 
 def _where_an_engine_answers() -> Target:

@@ -144,7 +144,7 @@ def _pod(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Preset)
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": WITHDRAWN + math.ceil(spec.release.drain),
+        "terminationGracePeriodSeconds": WITHDRAWN + max(1, math.ceil(spec.release.drain)),
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
         **({"initContainers": [_bootstrap(carrier)]} if copied else {}),
         "containers": [_server(spec, carrier, image, preset)],
@@ -248,7 +248,7 @@ def _probes(preset: Preset, deadline: float) -> Document:
 
 
 def _resources(resources: Resources, room: int | None) -> Document:
-    cpu: Document = {} if resources.cpu is None else {"cpu": f"{math.ceil(resources.cpu * 1000)}m"}
+    cpu: Document = {} if resources.cpu is None else {"cpu": f"{math.ceil(round(resources.cpu * 1000, 6))}m"}
     memory: Document = {} if resources.memory is None else {"memory": in_units(resources.memory)}
     asked: Document = {} if room is None else {"ephemeral-storage": in_units(room)}
     stated: Document = {name: value for name, value in {"requests": asked, "limits": cpu | memory}.items() if value}

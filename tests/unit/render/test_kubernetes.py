@@ -248,12 +248,13 @@ def test_a_server_that_does_not_say_that_it_is_alive_is_not_asked(spec, carrier,
     assert "startupProbe" in server
 
 
-def test_a_pod_serves_until_it_is_no_endpoint_and_then_ends_what_it_has_begun(spec, job):
-    slow = dataclasses.replace(spec, release=ReleaseSpec(drain=12.5, deadline=99.5))
+@pytest.mark.parametrize(("drain", "left"), [(12.5, 13), (0.0, 1)])
+def test_a_pod_serves_until_it_is_no_endpoint_and_then_ends_what_it_has_begun(spec, job, drain, left):
+    slow = dataclasses.replace(spec, release=ReleaseSpec(drain=drain, deadline=99.5))
     document = deployment(slow, *job, slot=None)
     pod = document["spec"]["template"]["spec"]
     assert pod["containers"][0]["lifecycle"] == {"preStop": {"sleep": {"seconds": 5}}}
-    assert pod["terminationGracePeriodSeconds"] == 5 + 13
+    assert pod["terminationGracePeriodSeconds"] == 5 + left
     assert document["spec"]["progressDeadlineSeconds"] == 100
 
 
@@ -304,6 +305,7 @@ def test_everything_is_in_the_namespace_or_says_none(spec, job):
     [
         (None, None, None),
         (1.5, None, {"cpu": "1500m"}),
+        (1.1, None, {"cpu": "1100m"}),
         (0.0101, 512 << 20, {"cpu": "11m", "memory": "512Mi"}),
         (None, 100_000_001, {"memory": "100000001"}),
         (None, 3 << 40, {"memory": "3Ti"}),
