@@ -71,12 +71,13 @@ class Service:
 
 @contextmanager
 def existing_world(service: Service) -> Iterator[World]:
-    """The ports of a service that has a router; raise `UnusableInputError` when nothing was ever released."""
+    """The ports of a service that has a router; raise `UnusableInputError` when there is none to go on with."""
     keeper = find_keeper(service)
     if keeper is None:
         raise UnusableInputError(
-            f"nothing has been released yet: `{service.spec.project}` has no router on target `{service.target_name}`",
-            hint="`mlops-deploy release` makes the first release",
+            f"nothing has been released yet, or it was taken down: `{service.spec.project}` has no router on target "
+            f"`{service.target_name}`",
+            hint="`mlops-deploy release` makes one, and brings the history back unless `down --volumes` has removed it",
         )
     with world_on(service, keeper) as world:
         yield world

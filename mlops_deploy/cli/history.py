@@ -35,7 +35,7 @@ def history(count: int, output: Literal["text", "json"], place: Place) -> None:
         click.echo(json.dumps([_document(record) for record in records], indent=2))
         return
     if not records:
-        click.echo("no releases: nothing runs, and the journals are beside the router")
+        click.echo("no releases: nothing runs, and the journals are beside the router, which comes back with a release")
         click.echo(f"next: {place.command('release')}", err=True)
         return
     click.echo("\n".join(_table(records)))

@@ -262,6 +262,9 @@ def test_down_and_up_again_keeps_the_history(two):
         two.ask()
     assert two.status()["live"] is None
     assert "was not running" in two.run("down").stderr
+    refused = two.run("rollback", code=2).stderr
+    assert "or it was taken down" in refused
+    assert "`mlops-deploy release` makes one, and brings the history back" in refused
     two.release(1)
     assert two.serves() == two.versions[1]
     assert [row["end"] for row in two.json("history")] == ["released"] * 3

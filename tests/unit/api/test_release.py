@@ -122,9 +122,9 @@ def test_a_decision_needs_something_to_decide(act):
         getattr(decisions, act)(sim.service, *more)
     assert caught.value.message in {"no release is open", "nothing is live, so there is nothing to go back from"}
     sim.ports.made = False
-    with pytest.raises(UnusableInputError, match="nothing has been released yet") as caught:
+    with pytest.raises(UnusableInputError, match="nothing has been released yet, or it was taken down") as caught:
         getattr(decisions, act)(sim.service, *more)
-    assert caught.value.hint == "`mlops-deploy release` makes the first release"
+    assert caught.value.hint.startswith("`mlops-deploy release` makes one, and brings the history back")
 
 
 @pytest.mark.parametrize(
