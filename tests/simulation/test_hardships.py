@@ -191,3 +191,14 @@ def test_a_lease_that_a_dead_process_takes_late_has_expired_when_its_seconds_are
     story.sim.idle(20.0)
     assert story.sim.world.keys[leases.KEY][1] == 1
     story.again()
+
+
+def test_who_mends_a_service_brings_no_server_back_that_was_told_to_stop() -> None:
+    world = released("next").sim.world
+    server = world.slots["a"]
+    assert server is not None
+    server.stopping, server.ends = world.now, world.now + 2.0
+    world.kill("a")
+    world.mend()
+    world.advance(world.now + 3.0)
+    assert world.view("a").state == "absent"
