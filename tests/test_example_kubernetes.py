@@ -48,7 +48,8 @@ def test_the_rendered_file_is_what_is_rendered(request: pytest.FixtureRequest) -
     carrier, server = (ImageRef.parse(found) for found in re.findall(r"^ +image: (\S+)$", text, re.MULTILINE))
     content = re.search(r"io\.mlops-deploy\.content: (\w{64})$", text, re.MULTILINE)
     assert content is not None
-    reference = CarrierRef(name=carrier.name, digest=Digest(f"{carrier.tag:0<64}"), content_id=ContentId(content[1]))
+    digest, content_id = Digest(f"{carrier.tag:0<64}"), ContentId(content[1])
+    reference = CarrierRef(name=carrier.name, digest=digest, content_id=content_id, size=440_427)
     spec = load(EXAMPLES / "digits" / "mlops.yml", None)
     image = JobImage(ref=str(server), local=True)
     rendered = render_kubernetes(spec, reference, image, known_preset(spec.preset)).text

@@ -35,7 +35,7 @@ VOLUME_SIZE: Final[Field[int | None]] = Field(
     doc="Room for the copy of the model: asked of the node, and the limit. For `emptyDir`.",
     default=_DEFAULT.volume.size,
     example="2Gi",
-    shown="no limit",
+    shown="the model's size is asked for, without a limit",
 )
 _VOLUME_TABLE: Final = Table((VOLUME_KIND, VOLUME_SIZE), doc="Where the server reads the model.")
 VOLUME: Final[Field[Values]] = Field("volume", _VOLUME_TABLE, doc=_VOLUME_TABLE.doc, default=NOTHING)

@@ -38,6 +38,7 @@ LIVE_PERIOD: Final = 10
 LIVE_FAILURES: Final = 6
 """A server that does not answer for a minute is started anew; one that is only busy is left alone."""
 
+_MIB: Final = 1 << 20
 _UNITS: Final = ((1 << 40, "Ti"), (1 << 30, "Gi"), (1 << 20, "Mi"), (1 << 10, "Ki"))
 
 
@@ -160,6 +161,15 @@ def _volume(volume: KubernetesVolume, carrier: CarrierRef) -> Document:
     return {"name": "model", "emptyDir": limit}
 
 
+def _room(volume: KubernetesVolume, carrier: CarrierRef) -> int | None:
+    """What the copy takes of the node's disk: as the user says, else the model's size and a little for its folders."""
+    if volume.kind == "image":
+        return None
+    if volume.size is not None or carrier.size is None:
+        return volume.size
+    return (carrier.size + carrier.size // 20 + _MIB) // _MIB * _MIB
+
+
 def _bootstrap(carrier: CarrierRef) -> Document:
     return {
         "name": "bootstrap",
@@ -190,7 +200,7 @@ def _server(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Pres
         "ports": [{"name": "http", "containerPort": preset.ports.http}],
         **_probes(preset, spec.ready.deadline),
         "lifecycle": {"preStop": {"sleep": {"seconds": WITHDRAWN}}},
-        **_resources(spec.resources, spec.kubernetes.volume.size),
+        **_resources(spec.resources, _room(spec.kubernetes.volume, carrier)),
         "volumeMounts": [
             {"name": "model", **mount, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a folder inside the container

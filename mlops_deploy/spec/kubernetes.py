@@ -12,7 +12,7 @@ class KubernetesVolume:
 
     `emptyDir`: a folder of the pod's own that an init container, the carrier, copies it into. `image`: the carrier
     itself, mounted without a copy; Kubernetes has it on by default since 1.35, and with `subPath` since 1.33. `size` is
-    the room that the pod needs for the copy; None sets no limit.
+    the room for the copy, asked of the node and the limit; None asks for that of the model and sets no limit.
     """
 
     kind: VolumeKind = "emptyDir"

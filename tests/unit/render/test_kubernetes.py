@@ -186,6 +186,15 @@ def test_room_is_asked_of_the_node_and_is_the_limit(spec, job):
     assert pod["containers"][0]["resources"]["requests"] == {"ephemeral-storage": "1536Mi"}
 
 
+def test_as_much_room_as_the_model_takes_is_asked_of_the_node_without_a_limit(spec, carrier, image, preset):
+    sized = dataclasses.replace(carrier, size=100 << 20)
+    pod = pod_of(spec, sized, image, preset)
+    assert pod["volumes"][0]["emptyDir"] == {}
+    assert pod["containers"][0]["resources"]["requests"] == {"ephemeral-storage": "106Mi"}
+    pod = pod_of(dataclasses.replace(spec, kubernetes=IMAGE_VOLUME), sized, image, preset)
+    assert "requests" not in pod["containers"][0]["resources"], "nothing is copied"
+
+
 def test_what_a_registry_has_may_be_pulled_by_its_digest_and_what_is_local_never(spec, carrier, preset):
     pulled = dataclasses.replace(carrier, name="registry.example.com/digits", local=False)
     pod = pod_of(spec, pulled, JobImage(ref="example/server:1", local=False), preset)
