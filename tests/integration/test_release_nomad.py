@@ -1,10 +1,14 @@
 """Blue/green on a real Nomad agent with Docker tasks, through the command line, under load: no request fails."""
 
+import json
+import os
 import signal
 import time
+from contextlib import contextmanager
 
 import pytest
 
+from tests.integration.releasing import until
 from tests.integration.test_release_docker import Watch
 
 pytestmark = [pytest.mark.nomad, pytest.mark.docker]
@@ -12,6 +16,12 @@ pytestmark = [pytest.mark.nomad, pytest.mark.docker]
 SWITCHES = 12
 REPLACED = 4
 """Every fourth switch is a release of a model that was in neither slot."""
+
+COPYING = 60
+"""Seconds that a copy takes."""
+
+BOOTSTRAP = 65532
+"""The user of the bootstrap."""
 
 
 @pytest.fixture
@@ -54,7 +64,7 @@ def test_the_first_release_opens_the_router_and_down_leaves_nothing(service):
     assert status["slots"]["a"]["state"] == "running"
     assert service.run("logs", "--task", "bootstrap").stdout.startswith(f"copied {service.name} {version}: ")
     assert "slot a is at 127.0.0.1" in service.run("logs", "--task", "router").stdout
-    assert [entry["result"] for entry in service.json("history")] == ["released"]
+    assert [entry["exit_code"] for entry in service.json("history")] == [0]
     service.run("down")
     assert service.jobs() == {}
     assert service.items(), "the state is a volume, which stays"
@@ -99,7 +109,7 @@ def test_a_saved_plan_is_carried_out_exactly_and_refused_once_it_is_stale(servic
 def test_a_second_release_is_refused_and_ctrl_c_leaves_what_can_be_resumed(service):
     versions = service.build_all(1, 2)
     service.release(1)
-    service.configure(env={"LOAD_SECONDS": "8"})
+    service.configure(env={"LOAD_SECONDS": "25"})
     service.use(2)
     command = service.start("release", "--model", f"{service.name}:2")
     while not (status := service.status())["lease"]:
@@ -153,3 +163,48 @@ def volumes(service):
     """The names of the host volumes that were made for the service."""
     found = service.agent.ask("GET", "/v1/volumes?type=host") or []
     return {one["Name"] for one in found if one["Name"].startswith(f"{service.name}-")}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="writes as the user of the bootstrap")
+def test_a_copy_that_takes_a_minute_exposes_nothing(service):
+    """Another run copies the same model to the same volume, so the bootstrap waits for it before it copies itself."""
+    versions = service.build_all(1, 2)
+    service.release(1)
+    service.use(2)
+    content = json.loads(service.run("build-model", "--store", ".mlops/store", "--output", "json").stdout)["content_id"]
+    volume = {"volume": {"kind": "host", "name": "models"}}
+    service.configure(nomad=volume, ready={"golden": "golden.jsonl", "deadline": "180s"})
+    with service.load(rate=120, new=30) as load:
+        with copying(service.agent.volume, content):
+            command = service.start("release", "--model", f"{service.name}:2")
+            until(lambda: service.jobs().keys() >= {"b"}, 30, "the candidate has been begun")
+            started = time.monotonic()
+            while time.monotonic() - started < COPYING:
+                assert service.serves() == versions[1]
+                assert command.poll() is None
+                assert service.agent.ask("GET", f"/v1/service/{service.name}-b") == []
+                time.sleep(0.5)
+            assert service.status()["slots"]["b"]["state"] == "preparing"
+        _, story = command.communicate(timeout=90)
+        assert command.returncode == 0, story
+        assert service.serves() == versions[2]
+        count = load.end()
+    assert "the model is being copied" in story
+    assert count["failed"] == 0, count
+    assert set(count["answered"]) == {versions[1], versions[2]}
+
+
+@contextmanager
+def copying(volume, content):
+    """As if a run of the bootstrap were at work on `content`: it has a claim, and holds the fifo open."""
+    claim, alive = volume / "v" / f".{content}.1", volume / "v" / ".alive"
+    claim.mkdir(parents=True)
+    if not alive.exists():
+        os.mkfifo(alive, 0o600)
+    for path in (claim.parent, claim, alive):
+        os.chown(path, BOOTSTRAP, BOOTSTRAP)
+    held = os.open(alive, os.O_RDWR)
+    try:
+        yield
+    finally:
+        os.close(held)
