@@ -327,6 +327,14 @@ class Rolling(Protocol):
         ...
 
 
+class JobChecker(Protocol):
+    """A cluster that looks at a job file, and registers nothing."""
+
+    def check(self, text: str) -> Forecast:
+        """What would become of the job in `text`; `UnusableInputError` for one that the cluster does not take."""
+        ...
+
+
 class Clock(Protocol):
     """Time, and waiting for it."""
 

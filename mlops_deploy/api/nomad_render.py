@@ -43,9 +43,8 @@ def render_files(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Pre
     """What a release registers, by file name; the router's Variable is made by the release itself."""
     owner, artefact = owner_of(spec), nomad_artefact(spec, carrier, preset, image, None)
     content, key = artefact.content_id.hex, artefact.key
-    jobs = {"router": router_document(owner, spec.port, JobImage(ref=str(router_tag()), local=True), spec.nomad)}
-    for slot in SLOTS:
-        jobs[slot] = slot_document(owner, slot, artefact.job, content=content, key=key)
+    jobs = {slot: slot_document(owner, slot, artefact.job, content=content, key=key) for slot in map(str, SLOTS)}
+    jobs["router"] = router_document(owner, spec.port, JobImage(ref=str(router_tag()), local=True), spec.nomad)
     return {
         f"{part}.nomad.hcl": Rendered(target="nomad", project=f"{spec.project}-{part}", text=hcl(job))
         for part, job in jobs.items()

@@ -29,7 +29,8 @@ class Renderer:
     """A target that has job files.
 
     `files` are the names of what `several` gives; `run` is how a file is run, `go_on` what comes after a folder;
-    `warnings` are what the target makes of a service that its user may not expect.
+    `warnings` are what the target makes of a service that its user may not expect. Files are `checked` where there is
+    a cluster to ask about them.
     """
 
     alone: Alone
@@ -38,6 +39,7 @@ class Renderer:
     run: Callable[[Path], str]
     go_on: Callable[[Path], str] = lambda _: "mlops-deploy release"
     warnings: Callable[[DeploySpec, Stored], list[str]]
+    checked: bool = False
 
 
 def _unlimited(spec: DeploySpec, _: Stored) -> list[str]:
@@ -80,6 +82,7 @@ RENDERERS: Final[Mapping[Target, Renderer]] = {
         files=nomad_render.FILES,
         run=_run,
         warnings=nomad_render.warnings,
+        checked=True,
     ),
     "kubernetes": Renderer(
         alone=_kubernetes,

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Final, get_args
 
 import click
 
-from mlops_deploy.cli import options
+from mlops_deploy.cli import options, wiring
 from mlops_deploy.cli.console import story
 from mlops_deploy.cli.project import require_project
+from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.ports import Story
-from mlops_deploy.spec.deploy import Target
+from mlops_deploy.spec.deploy import DeploySpec, Target
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mlops_deploy.spec.rendered import Rendered
 
 TARGETS: Final = (*get_args(Target), "compose")
@@ -37,6 +40,7 @@ class Choices:
     model: str | None
     server: str | None
     out: Out
+    check: bool
 
 
 def _out(_: click.Context, param: click.Parameter, value: str) -> Out:
@@ -74,6 +78,11 @@ def _out(_: click.Context, param: click.Parameter, value: str) -> Out:
     show_default=True,
     help="Where the file goes, or into a folder (`DIR/`) the files of a release; never over what was read.",
 )
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Have the cluster parse, validate and plan every job first; on Nomad. Nothing is registered.",
+)
 def render(**chosen: object) -> None:
     """Write the file that docker compose, nomad or kubectl runs.
 
@@ -96,6 +105,8 @@ def _render(choices: Choices, telling: Story) -> "tuple[dict[Path, Rendered], st
     for place in [out.path / name for name in renderer.files] if out.folder else [out.path]:
         if place != _STDOUT:
             project.require_no_input(place, "the job file")
+    if choices.check and not renderer.checked:
+        raise UnusableInputError("`--check` is for `--target nomad`: there is nobody else to ask")
     preset = known_preset(spec.preset)
     carrier = api.choose_carrier(spec, project.store(), choices.model)
     image = api.choose_server(spec, preset, choices.server)
@@ -108,7 +119,20 @@ def _render(choices: Choices, telling: Story) -> "tuple[dict[Path, Rendered], st
         telling.warn(warning)
     if choices.model is None:
         api.tell_changes(spec, carrier, project.cache(), telling)
+    if choices.check:
+        _check(spec, rendered.values(), telling)
     return rendered, (renderer.go_on if out.folder else renderer.run)(out.path)
+
+
+def _check(spec: DeploySpec, files: "Iterable[Rendered]", telling: Story) -> None:
+    checker = wiring.job_checker(spec)
+    for file in files:
+        found = checker.check(file.text)
+        telling.say(f"checked: the cluster would take the job `{file.project}`")
+        for warning in found.warnings:
+            telling.warn(f"job `{file.project}`: {warning}")
+        for obstacle in found.obstacles:
+            telling.warn(f"job `{file.project}` could not be placed now: {obstacle}")
 
 
 def _write(rendered: "dict[Path, Rendered]", out: Out, after: str) -> None:
