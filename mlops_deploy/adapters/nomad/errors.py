@@ -31,6 +31,9 @@ _LATER: Final = (
 )
 """What servers say while they look for a leader, or for each other."""
 
+_HUNG_UP: Final = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
+_ALERTS: Final = ("CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "UNKNOWN_CA")
+
 _TOKENS: Final = {
     "ACL token not found": "is not known there",
     "ACL token expired": "has expired",
@@ -52,6 +55,8 @@ def silence(cluster: Cluster, error: Exception) -> DeployError:
     for cause in causes:
         if isinstance(cause, ssl.SSLError):
             return _untrusted(cluster, cause)
+        if isinstance(cause, _HUNG_UP) and cluster.address.startswith("https:"):
+            return _unwanted(cluster, "hung up, as one does that asks for")
     hint = "set `NOMAD_ADDR` to the address of an agent of the cluster, or start one"
     return UnreachableError(f"no Nomad API answers at `{cluster.place}`: {_reason(causes)}", hint=hint)
 
@@ -183,12 +188,19 @@ def _untrusted(cluster: Cluster, error: ssl.SSLError) -> UnreachableError:
     if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text:
         hint = "write `http://` instead of `https://` in `NOMAD_ADDR`"
         return UnreachableError(f"`{cluster.place}` does not speak TLS", hint=hint)
-    if "CERTIFICATE_REQUIRED" in text.upper() or "BAD_CERTIFICATE" in text.upper() or "UNKNOWN_CA" in text.upper():
-        return UnreachableError(
-            f"the cluster at `{cluster.place}` asks for a certificate that it trusts",
-            hint="set `NOMAD_CLIENT_CERT` and `NOMAD_CLIENT_KEY` to a certificate of its authority and its key",
-        )
+    if isinstance(error, ssl.SSLEOFError):
+        return _unwanted(cluster, "hung up, as one does that asks for")
+    if any(alert in text.upper().replace(" ", "_") for alert in _ALERTS):
+        return _unwanted(cluster, "asks for")
     return UnreachableError(f"no TLS with `{cluster.place}`: {error.reason or error}", hint="see its `tls` block")
+
+
+def _unwanted(cluster: Cluster, how: str) -> UnreachableError:
+    """Who asks for a certificate says so after the handshake, and may be gone before it is heard."""
+    return UnreachableError(
+        f"the cluster at `{cluster.place}` {how} a certificate that it trusts",
+        hint="set `NOMAD_CLIENT_CERT` and `NOMAD_CLIENT_KEY` to a certificate of its authority and its key",
+    )
 
 
 def _reason(causes: list[BaseException]) -> str:

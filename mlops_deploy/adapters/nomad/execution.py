@@ -130,6 +130,8 @@ def _connected(cluster: Cluster, resource: str) -> object:
         raise _no_way(cluster, f"status {error.status_code}") from error
     except (OSError, websocket.WebSocketTimeoutException, websocket.WebSocketAddressException) as error:
         raise silence(cluster, error) from error
+    except websocket.WebSocketConnectionClosedException as error:
+        raise silence(cluster, ConnectionResetError(str(error))) from error
     except websocket.WebSocketException as error:
         raise _no_way(cluster, str(error)) from error
 

@@ -91,9 +91,8 @@ class _Tls(HTTPAdapter):
     def __init__(self, cluster: Cluster) -> None:
         self._with: dict[str, Any] = {"ssl_context": cluster.tls()}
         if cluster.server_name:
-            self._with |= {"server_hostname": cluster.server_name, "assert_hostname": cluster.server_name}
+            self._with["server_hostname"] = cluster.server_name
         if cluster.skip_verify:
-            self._with["assert_hostname"] = False
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # the user has asked for it
         super().__init__()
 

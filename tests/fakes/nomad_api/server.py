@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -29,7 +30,7 @@ class NomadApi:
         class Handler(_Handler):
             cluster = api
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._scheme = "http" if tls is None else "https"
         if tls is not None:
@@ -87,6 +88,13 @@ class NomadApi:
 
 _EVERYTHING = ("read-job", "submit-job", "list-jobs", "read-logs", "alloc-exec", "parse-job", "agent:read")
 _ON_VARIABLES = ("read", "write", "list", "destroy")
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: who does not trust us hangs up."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class _Request:
