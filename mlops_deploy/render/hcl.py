@@ -1,7 +1,6 @@
 """A Nomad job as HCL for people: laid out by templates, read back, and never anything but the document it was given."""
 
 import functools
-import json
 import re
 import unicodedata
 from typing import Final
@@ -22,8 +21,9 @@ _BARE: Final = re.compile(r"[A-Z_][A-Z0-9_]*")
 _OPENS: Final = re.compile(r"[$%]\{")
 _ATTRIBUTE: Final = re.compile(r'([A-Za-z_][\w-]*|"(?:[^"\\]|\\.)*") = (.*[^{])')
 
-# What HCL has no escape of its own for, and what a reader of the text could not see.
-_HIDDEN: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+# What ends a text or cannot stand in it, and what nobody who reads it could see.
+_SPECIAL: Final = re.compile(r"[\"\\\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+_ESCAPES: Final = {'"': r"\"", "\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 class _Written(str):
@@ -90,8 +90,8 @@ def _quoted(text: str) -> str:
             f"`{text[:80]}` holds characters that are put together of several, which HCL would change",
             hint="`-o FILE.json` writes the form of the API, which takes them",
         )
-    escaped = _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
-    return _OPENS.sub(lambda found: found[0][0] + found[0], escaped)
+    escaped = _SPECIAL.sub(lambda found: _ESCAPES.get(found[0]) or f"\\u{ord(found[0]):04x}", text)
+    return f'"{_OPENS.sub(lambda found: found[0][0] + found[0], escaped)}"'
 
 
 def _time(nanoseconds: int) -> _Written:
