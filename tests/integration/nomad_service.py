@@ -70,12 +70,7 @@ class NomadService(Service):
 
     def end(self) -> None:
         """Remove everything of this service, also what a failed test left."""
-        for load in self.loads:
-            load.__exit__()
-        for command in self.commands:
-            command.kill()
-            with command:
-                pass  # closes its streams
+        self.end_processes()
         for part in self.jobs():
             self.agent.ask("DELETE", f"/v1/job/{self.name}-{part}?purge=true")
         for one in self.agent.ask("GET", f"/v1/vars?prefix=nomad/jobs/{self.name}-router") or []:

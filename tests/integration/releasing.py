@@ -263,8 +263,8 @@ class Service:
         runs = sum(map(accept_file, sorted(self.traces.iterdir())))
         assert runs or not self.released
 
-    def end(self) -> None:
-        """Remove everything of this service, also what a failed test left."""
+    def end_processes(self) -> None:
+        """End the commands and loads that a failed test left."""
         for load in self.loads:
             if load.process.poll() is None:
                 load.process.kill()
@@ -273,6 +273,10 @@ class Service:
             if command.poll() is None:
                 command.kill()
             command.communicate()
+
+    def end(self) -> None:
+        """Remove everything of this service, also what a failed test left."""
+        self.end_processes()
         remove(self.name, os.environ | self.environment)
 
 
