@@ -8,6 +8,7 @@ from mlops_deploy.render.compose import PIDS
 from mlops_deploy.render.layout import Document
 from mlops_deploy.render.nomad import constraint, placed
 from mlops_deploy.render.nomad_text import nanoseconds
+from mlops_deploy.render.router import LISTEN
 from mlops_deploy.render.slots import ROUTER_MEMORY, ROUTER_TMP, ROUTER_USER
 from mlops_deploy.spec.nomad import NomadSpec
 from mlops_deploy.spec.owner import LABEL, Owner
@@ -24,6 +25,10 @@ STATE: Final = "/alloc/data/state"
 
 RUN: Final = "/run/entry"
 """A folder that the image does not have: one that it has would give the tmpfs its own mode, and root as its owner."""
+
+_NODE: Final = "${attr.unique.network.ip-address}"
+"""Where clients look for it: the address that a client gives the port on may be another one of its node, when an
+allocation that is about to end still has the first."""
 
 _MIB: Final = 1 << 20
 _CPU: Final = 200
@@ -90,11 +95,11 @@ def _group(owner: Owner, port: int, image: JobImage, nomad: NomadSpec) -> Docume
             "DelayFunction": "exponential",
             "MaxDelay": nanoseconds(60),
         },
-        "Tasks": [_task(owner, image, nomad)],
+        "Tasks": [_task(owner, port, image, nomad)],
     }
 
 
-def _task(owner: Owner, image: JobImage, nomad: NomadSpec) -> Document:
+def _task(owner: Owner, port: int, image: JobImage, nomad: NomadSpec) -> Document:
     return {
         "Name": TASK,
         "Driver": "docker",
@@ -103,6 +108,7 @@ def _task(owner: Owner, image: JobImage, nomad: NomadSpec) -> Document:
         "Env": {
             "STATE": STATE,
             "RUN": RUN,
+            LISTEN: f"{_NODE}:{port}",
             "ROUTER_GRACE": str(_GRACE),
             "ROUTER_VARIABLE": router_variable(owner),
             "ROUTER_SLOT_A": f"{owner.project}-a",
@@ -119,6 +125,7 @@ def _task(owner: Owner, image: JobImage, nomad: NomadSpec) -> Document:
                 "Name": router_id(owner),
                 "Provider": "nomad",
                 "PortLabel": PORT,
+                "Address": _NODE,
                 "Checks": [
                     {
                         "Name": "listens",

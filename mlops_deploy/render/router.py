@@ -14,8 +14,8 @@ from mlops_deploy.spec.preset import Placeholder, Preset, fill
 
 TEMPLATE: Final = "router/haproxy.cfg.j2"
 
-LISTEN: Final = "NOMAD_ADDR_entry"
-"""The variable by which a router in a cluster knows where to listen: `entry` is the label of its port."""
+LISTEN: Final = "ROUTER_ADDRESS"
+"""The variable by which a router in a cluster knows where to listen."""
 
 _SERVICE: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _HOST: Final = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])"

@@ -28,7 +28,7 @@ class ClusterRouter(Router):
     def __init__(self, api):
         super().__init__(1, 1)
         self.settings = replace(self.settings, listen=None, a=None, b=None)
-        self.env |= api.environment() | {"NOMAD_ADDR_entry": f"127.0.0.1:{self.port}"}
+        self.env |= api.environment() | {"ROUTER_ADDRESS": f"127.0.0.1:{self.port}"}
 
     @property
     def config(self):
@@ -327,7 +327,7 @@ def test_a_client_that_only_keeps_its_connection_is_not_waited_for(router, keepe
 
 
 def test_an_address_that_is_taken_is_waited_for_and_then_told(api, router, servers):
-    router.env["NOMAD_ADDR_entry"] = f"127.0.0.1:{servers[0].port}"
+    router.env["ROUTER_ADDRESS"] = f"127.0.0.1:{servers[0].port}"
     api.route(0, 1, config=router.config)
     router.begin()
     assert router.process.wait(15) == 2

@@ -10,6 +10,7 @@ from mlops_deploy.adapters.nomad.execution import exec_stream
 from mlops_deploy.adapters.nomad.ledger import Ledger
 from mlops_deploy.adapters.nomad.router_start import Held, blocked, failure, is_over, unplaced
 from mlops_deploy.adapters.nomad.slots import not_ours
+from mlops_deploy.adapters.nomad.writing import checked_config
 from mlops_deploy.errors import ConflictError, DeployError, UnreachableError
 from mlops_deploy.render.nomad_router import KEY, TASK, router_document, router_id, router_variable
 from mlops_deploy.spec.nomad import NomadSpec
@@ -64,7 +65,7 @@ class NomadRouter:
         before = self._job()
         if before is None or before["Stop"]:
             return self._start(before, config)
-        earlier = self._write_config(config)
+        earlier = self._write_config(checked_config(config))
         fresh = self._document()
         if before["Meta"].get(KEY) == fresh["Meta"][KEY]:
             # The very job that is there already would start nothing.
@@ -104,7 +105,7 @@ class NomadRouter:
 
     def _start(self, before: Document | None, config: str) -> None:
         """Register the job where none runs; one that does not come up is taken back, if it is ours."""
-        new = self._open(config, change=before is None)
+        new = self._open(checked_config(config), change=before is None)
         try:
             self._client.register(self._document(), before["JobModifyIndex"] if before else 0)
         except ConflictError:

@@ -15,7 +15,7 @@ from mlops_keeper.wrong import WrongError
 
 FILE = "haproxy.cfg"
 GIVEN = "haproxy.given"
-ENTRY = "NOMAD_ADDR_entry"
+ENTRY = "ROUTER_ADDRESS"
 TAKEOVER = 4.0
 """Seconds in which a new worker must answer."""
 
@@ -138,7 +138,7 @@ def files(folder: Folder, name: str = FILE) -> list[str]:
 def environment(run: str) -> dict[str, str]:
     """What HAProxy sees: the configuration names its sockets by `RUN`; `RUN_ID` tells its own runs apart.
 
-    In a cluster the address to listen at is the one that the cluster gave.
+    In a cluster the address to listen at is one that only the node knows.
     """
     path = os.environ.get("PATH", os.defpath)
     given = {ENTRY: os.environ[ENTRY]} if ENTRY in os.environ else {}
