@@ -63,7 +63,9 @@ def _exhausted(dimension: str, metric: Mapping[str, Any], count: int) -> str:
     if dimension not in _UNITS:
         return f"{has} not enough left: {dimension}"
     field, unit = _UNITS[dimension]
-    wanted = sum(asked.get(field) or 0 for asked in (metric.get("ResourcesExhausted") or {}).values())
+    # The bootstrap has ended before the server starts, so the larger of the two counts.
+    asked = (metric.get("ResourcesExhausted") or {}).values()
+    wanted = max((one.get(field) or 0 for one in asked), default=0)
     return f"{has} no {wanted:,} {unit} left" if wanted else f"{has} not enough {dimension} left"
 
 
