@@ -77,6 +77,11 @@ KILLED += [(15, "abort"), (16, "resume"), (18, "resume"), (20, "resume")]
 @pytest.mark.parametrize(("point", "end"), KILLED)
 def test_a_command_that_is_killed_leaves_traffic_and_a_release_that_can_be_ended(three, point, end):
     """One service for all of them: each begins where the one before has left it, with what is in no slot."""
+    kill_and_end(three, point, end)
+
+
+def kill_and_end(three, point, end):
+    """Kill a release of the version that is in no slot, then `resume` or `abort` it; no request fails."""
     before = three.status()
     there = {slot["version"] for slot in before["slots"].values()}
     bias = next(bias for bias, version in three.versions.items() if f"{three.name}@{version}" not in there)
