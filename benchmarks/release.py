@@ -47,19 +47,19 @@ def base() -> str:
     raise NotMeasuredError("no base image is in the engine: images/base/build.sh makes one")
 
 
-def under_load(service: Service) -> Iterator[Row]:
+def under_load(service: Service, what: str = "release", times: int = SWITCHES) -> Iterator[Row]:
     """Two versions change places, again and again, while requests come in."""
     with service.load(rate=250, new=80) as load:
         service.release(2)
-        took = [timed(lambda: service.run("rollback"), 1) for _ in range(SWITCHES)]
+        took = [timed(lambda: service.run("rollback"), 1) for _ in range(times)]
         sleep(1)
         count = load.end()
-    switches = [entry["switch_ms"] / 1000 for entry in service.json("history", "-n", str(SWITCHES))]
+    switches = [entry["switch_ms"] / 1000 for entry in service.json("history", "-n", str(times))]
     sent, failed = count["sent"], count["failed"]
-    name = f"release: failed requests, {SWITCHES} switches at {count['rate']:.0f} requests/s, 80 new connections/s"
+    name = f"{what}: failed requests, {times} switches at {count['rate']:.0f} requests/s, 80 new connections/s"
     yield Row(name, f"{failed}", f"of {sent:,}", failed / sent, "<= 0")
-    yield within("release: switch under load, commit to confirmed", statistics.median(switches), 0.025)
-    yield within("release: hot rollback under load, whole command", statistics.median(took), 1.0)
+    yield within(f"{what}: switch under load, commit to confirmed", statistics.median(switches), 0.025)
+    yield within(f"{what}: hot rollback under load, whole command", statistics.median(took), 1.0)
 
 
 def write_seconds(service: Service) -> float:
