@@ -22,6 +22,17 @@ SETTINGS = RouterSettings(
 LOCAL = replace(SETTINGS, listen="127.0.0.1:9000", a="127.0.0.1:9001", b="[::1]:9002", by_name=False)
 
 
+CLUSTER = replace(SETTINGS, listen=None, a=None, b=None, by_name=False)
+TOLD = {
+    "ROUTER_ADDRESS": "127.0.0.1:9000", "SLOT_A": "[fd00::1]:9001", "SLOT_A_STATE": "enabled",
+    "SLOT_B": "127.0.0.1:1", "SLOT_B_STATE": "disabled",
+}  # fmt: skip
+
+
+def test_in_a_cluster(golden):
+    golden("router-in-cluster.cfg", render_router(CLUSTER))
+
+
 def test_by_name(golden):
     golden("router-by-name.cfg", render_router(SETTINGS))
 
@@ -31,13 +42,18 @@ def test_by_address(golden):
 
 
 @pytest.mark.haproxy
-@pytest.mark.parametrize("settings", [SETTINGS, LOCAL], ids=["name", "address"])
+@pytest.mark.parametrize("settings", [SETTINGS, LOCAL, CLUSTER], ids=["name", "address", "cluster"])
 def test_haproxy_takes_it_without_a_warning(settings, tmp_path):
     (tmp_path / "haproxy.cfg").write_text(render_router(settings))
     (tmp_path / "route.map").write_text("share_b -1\n")
     command = ["haproxy", "-c", "-f", "haproxy.cfg"]
     done = subprocess.run(
-        command, cwd=tmp_path, env=os.environ | {"RUN": str(tmp_path)}, capture_output=True, text=True, check=False
+        command,
+        cwd=tmp_path,
+        env=os.environ | TOLD | {"RUN": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr
