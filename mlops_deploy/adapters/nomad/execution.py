@@ -65,6 +65,7 @@ class _Execution:
             self._put({"close": True})
         with suppress(OSError, websocket.WebSocketException):
             self._socket.close(timeout=1)
+        self._socket.shutdown()  # the library leaves it open when the other end was the first to close
 
     def _put(self, operation: dict[str, str | bool]) -> None:
         self._done(lambda: self._socket.send(_json({"stdin": operation})))
