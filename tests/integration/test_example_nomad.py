@@ -19,18 +19,6 @@ pytestmark = [pytest.mark.docker, pytest.mark.nomad]
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "nomad-by-hand"
 IMAGES = "mlops-readme-by-hand"
-LIFECYCLE = """
-      lifecycle {
-        hook    = "prestart"
-        sidecar = false
-      }
-"""
-
-
-def job_of(name: str) -> str:
-    """A job without the sentence at its top."""
-    text = (FOLDER / name).read_text(encoding="utf-8")
-    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +52,6 @@ def allocations(one: Agent) -> list[dict[str, Any]]:
     return found
 
 
-def test_the_block_is_all_that_tells_them_apart() -> None:
-    assert job_of("mended.nomad.hcl").replace(LIFECYCLE, "", 1) == job_of("faulty.nomad.hcl")
-
-
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.hcl")), ids=lambda path: path.name)
 def test_every_file_is_laid_out_as_nomad_does(path: Path) -> None:
     assert subprocess.run(["nomad", "fmt", "-check", path], check=False).returncode == 0
@@ -82,7 +66,7 @@ def test_the_agent_of_the_readme_can_be_configured_so(own_agent: Agent, tmp_path
 
 
 def test_the_fault_is_seen_and_mended(example: Example, own_agent: Agent) -> None:
-    _, build, faulty, mended = example.blocks
+    _, build, faulty, mended, rendered = example.blocks
     example.run(build)
     run, _, rest = faulty.partition("sleep 45\n")
     example.run(run)
@@ -101,3 +85,6 @@ def test_the_fault_is_seen_and_mended(example: Example, own_agent: Agent) -> Non
     digits, version = answer(next(line for line in ran.stdout.splitlines() if line.startswith('{"model_name"')))
     assert digits == [3]
     assert (own_agent.volume / "digits").readlink().name.startswith(version)
+    ran = example.run(rendered)
+    assert "Deployment completed successfully" in ran.stdout
+    assert re.search(r"^digits +127\.0\.0\.1:\d+ ", ran.stdout, re.MULTILINE), "the service has an address"
