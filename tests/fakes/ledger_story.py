@@ -58,7 +58,11 @@ class Story:
         found = self.keeper.get("lease")
         token = (found.value or {"token": 0})["token"]
         holder = self.chance.choice([None, "anna", "anna", {"name": "bert", "nonce": "ü"}])
-        value = {"token": self._near(token + 1), "holder": holder, "ttl": self.chance.choice([60, 60.5, 1000])}
+        value = {
+            "token": self._near(token + self.chance.choice([0, 1, 1])),
+            "holder": holder,
+            "ttl": self.chance.choice([60, 60.5, 1000]),
+        }
         if self.chance.random() < 0.1:
             value = self.chance.choice([None, {}, 7, {"token": "1", "holder": None, "ttl": 1}])
         return Op("put", ("lease", value, self._near(found.index), 0))

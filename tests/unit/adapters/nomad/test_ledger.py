@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from mlops_deploy.adapters.nomad import writing
 from mlops_deploy.adapters.nomad.book import MOST
 from mlops_deploy.adapters.nomad.ledger import Ledger
 from mlops_deploy.adapters.nomad.pages import PAGE
@@ -104,6 +105,15 @@ def test_a_lease_ends_by_the_servers_clock_and_only_its_own_writes_renew_it(ledg
         assert late == Refused(reason="the lease has expired", fenced=True)
     assert isinstance(lease(ledger), Written)
     assert ledger.append("r-1", "y", 1, 1) == Written(index=2)
+
+
+def test_the_token_of_the_lease_never_goes_back(ledger):
+    lease(ledger, token=5)
+    assert lease(ledger, token=4) == Refused(reason="the token of the lease is 5 and never goes back")
+    assert lease(ledger, token=5) == Written(index=2)
+    for wrong in (None, {}, {"token": "1", "holder": "x", "ttl": 1}, {"token": 9, "holder": "x"}, {"token": True}):
+        with pytest.raises(DeployError, match="a lease is"):
+            ledger.put("lease", wrong, 2, 0)
 
 
 def test_what_a_former_holder_still_sends_is_refused_however_late_it_arrives(ledger, variables):
@@ -259,14 +269,15 @@ def test_years_of_releases_stay_readable_in_one_variable(ledger, variables):
     assert variables.reads - before < 20
 
 
-def test_what_was_put_on_the_shelf_is_written_on(ledger, variables):
-    """Its index, its age and its place among the journals are those it had."""
+def test_what_was_put_on_the_shelf_is_written_on(ledger, variables, monkeypatch):
+    """Its index, its age and its place among the journals are those it had, also on the last of many shelves."""
+    monkeypatch.setattr(writing, "ROOM", 2000)
     lease(ledger, ttl=1e6)
     ledger.put("old", "first", 0, 1)
     ledger.append("r-old", "first", 0, 1)
     ledger.append("r-older", "first", 0, 1)
     variables.pass_time(1000)
-    for number in range(250):
+    for number in range(60):
         ledger.put(f"filler/{number}", "x" * 100, 0, 1)
     ledger.append("r-new", "x", 0, 1)
     assert not {"keys/old", "journals/r-old"} & set(items(variables))
@@ -278,7 +289,7 @@ def test_what_was_put_on_the_shelf_is_written_on(ledger, variables):
     assert Ledger(variables, JOB).get("old").value == "second"
     assert Ledger(variables, JOB).read("r-old") == Lines(lines=("first", "second"))
     assert ledger.journals() == ("r-old", "r-older", "r-new")
-    assert len(ledger.keys("")) == 252
+    assert len(ledger.keys("")) == 62
 
 
 def test_what_does_not_fit_is_one_error_and_changes_nothing(ledger, variables):
@@ -305,6 +316,9 @@ def test_damage_is_told_not_guessed_over(ledger, variables):
         with pytest.raises(DeployError, match="`keys/live` in the ledger is damaged"):
             ledger.get("live")
         edit(variables, **good)
+    for count in (0, 2):
+        edit(variables, **{"journals/r-1": json.dumps({"number": 1, "count": count, "tail": ["x"]})})
+        assert ledger.read("r-1") == Lines(lines=("x",), damaged=True)
     for name, text in (("route", '{"share_b": 20000, "closed": true, "generation": 1, "token": 1}'), ("shelf", "7")):
         edit(variables, **{name: text})
         with pytest.raises(DeployError, match=f"`{name}` in the ledger is damaged"):
