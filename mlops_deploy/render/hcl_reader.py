@@ -67,7 +67,7 @@ _CONFIG: Final[dict[str, Attribute | Block]] = {
     ),
 }
 _SERVICE: Final[dict[str, Attribute | Block]] = {
-    **_attributes("text", name="Name", provider="Provider", port="PortLabel"),
+    **_attributes("text", name="Name", provider="Provider", port="PortLabel", address="Address"),
     **_attributes("texts", tags="Tags", canary_tags="CanaryTags"),
     "check": Block(
         "Checks",

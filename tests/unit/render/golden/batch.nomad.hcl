@@ -64,6 +64,7 @@ job "digits-test" {
           type   = "tmpfs"
           target = "/tmp"
 
+          # The mode in decimal: 1023 is 1777.
           tmpfs_options {
             size = 67108864
             mode = 1023
@@ -121,6 +122,7 @@ job "digits-test" {
           type   = "tmpfs"
           target = "/tmp"
 
+          # The mode in decimal: 1023 is 1777.
           tmpfs_options {
             size = 268435456
             mode = 1023

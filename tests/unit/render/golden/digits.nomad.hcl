@@ -69,6 +69,7 @@ job "digits-test" {
           type   = "tmpfs"
           target = "/tmp"
 
+          # The mode in decimal: 1023 is 1777.
           tmpfs_options {
             size = 67108864
             mode = 1023
@@ -124,12 +125,14 @@ job "digits-test" {
           type   = "tmpfs"
           target = "/tmp"
 
+          # The mode in decimal: 1023 is 1777.
           tmpfs_options {
             size = 268435456
             mode = 1023
           }
         }
 
+        # The copy of the model, and the directory that it is in: to be read.
         mount {
           type     = "bind"
           source   = "../alloc/data"
@@ -137,6 +140,7 @@ job "digits-test" {
           readonly = true
         }
 
+        # The copy of the model, and the directory that it is in: to be read.
         mount {
           type     = "bind"
           source   = "../alloc/data/model"

@@ -114,6 +114,7 @@ job "digits-test" {
           type   = "tmpfs"
           target = "/tmp"
 
+          # The mode in decimal: 1023 is 1777.
           tmpfs_options {
             size = 67108864
             mode = 1023
@@ -175,6 +176,7 @@ job "digits-test" {
           type   = "tmpfs"
           target = "/tmp"
 
+          # The mode in decimal: 1023 is 1777.
           tmpfs_options {
             size = 268435456
             mode = 1023

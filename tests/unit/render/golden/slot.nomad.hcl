@@ -71,6 +71,7 @@ job "digits-test-b" {
           type   = "tmpfs"
           target = "/tmp"
 
+          # The mode in decimal: 1023 is 1777.
           tmpfs_options {
             size = 67108864
             mode = 1023
@@ -126,12 +127,14 @@ job "digits-test-b" {
           type   = "tmpfs"
           target = "/tmp"
 
+          # The mode in decimal: 1023 is 1777.
           tmpfs_options {
             size = 268435456
             mode = 1023
           }
         }
 
+        # The copy of the model, and the directory that it is in: to be read.
         mount {
           type     = "bind"
           source   = "../alloc/data"
@@ -139,6 +142,7 @@ job "digits-test-b" {
           readonly = true
         }
 
+        # The copy of the model, and the directory that it is in: to be read.
         mount {
           type     = "bind"
           source   = "../alloc/data/model"

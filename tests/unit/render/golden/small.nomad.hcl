@@ -68,6 +68,7 @@ job "digits" {
           type   = "tmpfs"
           target = "/tmp"
 
+          # The mode in decimal: 1023 is 1777.
           tmpfs_options {
             size = 67108864
             mode = 1023
@@ -123,12 +124,14 @@ job "digits" {
           type   = "tmpfs"
           target = "/tmp"
 
+          # The mode in decimal: 1023 is 1777.
           tmpfs_options {
             size = 268435456
             mode = 1023
           }
         }
 
+        # The copy of the model, and the directory that it is in: to be read.
         mount {
           type     = "bind"
           source   = "../alloc/data"
@@ -136,6 +139,7 @@ job "digits" {
           readonly = true
         }
 
+        # The copy of the model, and the directory that it is in: to be read.
         mount {
           type     = "bind"
           source   = "../alloc/data/model"
