@@ -72,7 +72,7 @@ def _followed(client: NomadClient, alloc_id: str, task: str, stream: Stream, cou
     where: dict[str, str | int | bool] = {"task": task, "type": stream, "origin": "end", "offset": room, "follow": True}
     before: list[str] | None = []
     rest, length = b"", 0
-    for data in _frames(client.stream(f"client/fs/logs/{alloc_id}", where)):
+    for data in frames(client.stream(f"client/fs/logs/{alloc_id}", where)):
         length += len(data)
         *lines, rest = (rest + data).split(b"\n")
         read = [line.decode(errors="replace") for line in lines]
@@ -85,11 +85,11 @@ def _followed(client: NomadClient, alloc_id: str, task: str, stream: Stream, cou
             before = None
 
 
-def _frames(pieces: Iterator[bytes]) -> Iterator[bytes]:
+def frames(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """What each frame of a node's answer holds: JSON objects one after the other, cut anywhere; beats hold nothing."""
     decoder, text = json.JSONDecoder(), ""
     for piece in pieces:
-        text += piece.decode()  # base64 and names: a node sends ASCII
+        text = (text + piece.decode()).lstrip()  # base64 and names: a node sends ASCII
         while text:
             try:
                 frame, end = decoder.raw_decode(text)

@@ -120,7 +120,7 @@ def _allocation(job: dict[str, Any], group: dict[str, Any], number: int, deploym
         "JobID": job["ID"], "JobVersion": job["Version"], "Job": shown(job), "TaskGroup": group["Name"],
         "DesiredStatus": "run", "ClientStatus": "running", "DeploymentID": deployment, "DeploymentStatus": None,
         "TaskStates": tasks, "CreateIndex": index, "ModifyIndex": index, "CreateTime": now(), "ModifyTime": now(),
-        "NodeID": new_id(), "FollowupEvalID": "", "EvalID": "",
+        "NodeID": new_id(), "NodeName": "double", "FollowupEvalID": "", "EvalID": "",
     }  # fmt: skip
 
 
