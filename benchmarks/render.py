@@ -1,6 +1,7 @@
-"""`render --target docker` of many services: template, quoting and parsing back included; the template is loaded once.
+"""`render` of many services for Docker and for Nomad; templates are loaded once.
 
-Peer: PyYAML's own C dump and load of the same document, which neither lays anything out nor proves anything.
+For Docker with parsing back. Peer: PyYAML's own C dump and load of the same document, which neither lays anything out
+nor proves anything. For Nomad from the service to its HCL; reading that back beside it.
 """
 
 import math
@@ -11,6 +12,7 @@ from typing import TypeVar
 
 import yaml
 
+from mlops_deploy.render import hcl, nomad
 from mlops_deploy.render.compose import document, render_compose
 from mlops_deploy.spec.deploy import DeploySpec, GoldenRequest, ModelSpec, Ready, ReleaseSpec, Resources, ServerSpec
 from mlops_deploy.spec.preset import Ports, Preset, Readiness
@@ -27,7 +29,11 @@ PRESET = Preset(
     doc="",
     command=("python", "-m", "mlops_server"),
     ports=Ports(http=8080),
-    ready=Readiness(path="/v2/models/{name}/ready", command=("python", "-m", "mlops_server.ready")),
+    ready=Readiness(
+        path="/v2/models/{name}/ready",
+        endpoint="/v2/models/{name}/ready",
+        command=("python", "-m", "mlops_server.ready"),
+    ),
 )
 GOLDEN = GoldenRequest(
     request={"inputs": [{"name": "x", "shape": [1, 64], "datatype": "FP64", "data": [0.5] * 64}]},
@@ -68,6 +74,14 @@ def rendered(spec: DeploySpec) -> object:
     return render_compose(spec, CARRIER, IMAGE, PRESET)
 
 
+def written_for_nomad(spec: DeploySpec) -> object:
+    return hcl.lay_out(nomad.document(spec, CARRIER, IMAGE, PRESET))
+
+
+def proven_for_nomad(spec: DeploySpec) -> object:
+    return hcl.hcl(nomad.document(spec, CARRIER, IMAGE, PRESET))
+
+
 def dumped_and_loaded(data: object) -> object:
     return yaml.load(yaml.dump(data, Dumper=yaml.CSafeDumper), yaml.CSafeLoader)
 
@@ -82,6 +96,11 @@ def rows() -> Iterator[tuple[str, str, str, float, str]]:
     yield "render, of 1,000 services", f"{thousand:.2f} ms", f"{LIMIT_MS:.2f} ms", thousand / LIMIT_MS, "<= 1.0"
     yield "render, per service: 1,000 to 10", f"{thousand:.2f} ms", f"{ten:.2f} ms", thousand / ten, "<= 1.2"
     yield "render to YAML dump and load", f"{thousand:.2f} ms", f"{bare:.2f} ms", thousand / bare, "published"
+    written_for_nomad(services[0])
+    written = best_of(written_for_nomad, services)
+    proven = best_of(proven_for_nomad, services[:200])
+    yield "render for Nomad, of 1,000 services", f"{written:.2f} ms", f"{LIMIT_MS:.2f} ms", written / LIMIT_MS, "<= 1.0"
+    yield "render for Nomad, with reading back", f"{proven:.2f} ms", f"{written:.2f} ms", proven / written, "published"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from mlops_deploy.oci.types import INDEX, Descriptor
+from mlops_deploy.render.hcl_reader import read_job
 from mlops_deploy.render.layout import read_back, read_objects
 from mlops_deploy.spec.refs import Digest, ImageRef
 from mlops_deploy.store.layout import LayoutStore
@@ -86,6 +87,42 @@ def test_a_file_of_a_folder_is_never_written_over_what_is_read(project):
     assert done.returncode == 2
     assert "error: the job file `a.yml` would overwrite" in done.stderr
     assert not (project / "b.yml").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "next_command"),
+    [("a file.hcl", "nomad job run 'a file.hcl'"), ("a file.json", "nomad job run -json 'a file.json'")],
+)
+def test_a_file_for_nomad_is_hcl_or_what_the_api_takes(project, name, next_command):
+    done = render(project, "-e", "live", "--target", "nomad", "-o", name, NOMAD_ADDR="http://127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.endswith(f"next: {next_command}\n")
+    assert "warning: no `resources.memory`: a job on Nomad has a limit, and the server gets 1024 MiB" in done.stderr
+    assert "the server may take all of the machine's memory" not in done.stderr
+    text = (project / name).read_text()
+    job = json.loads(text)["Job"] if name.endswith(".json") else read_job(text)
+    assert job["ID"] == "digits-live"
+    assert job["TaskGroups"][0]["Tasks"][1]["Env"]["PRICE"] == "$5"
+    assert ("Job" in text) == name.endswith(".json")
+
+
+def test_into_a_folder_go_the_jobs_of_a_release_on_nomad(project):
+    done = render(project, "-e", "live", "--target", "nomad", "-o", "files/")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.endswith("next: mlops-deploy release\n")
+    files = {path.name: read_job(path.read_text()) for path in (project / "files").iterdir()}
+    assert {name: job["ID"] for name, job in files.items()} == {
+        "a.nomad.hcl": "digits-live-a",
+        "b.nomad.hcl": "digits-live-b",
+        "router.nomad.hcl": "digits-live-router",
+    }
+    assert files["router.nomad.hcl"]["TaskGroups"][0]["Networks"][0]["ReservedPorts"][0]["Value"] == 9000
+
+
+def test_only_a_cluster_can_check_a_file(project):
+    done = render(project, "--check")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "`--check` is for `--target nomad`: there is nobody else to ask" in done.stderr
 
 
 def test_a_file_for_kubernetes_is_applied_without_an_annotation_of_its_size(project):
