@@ -223,7 +223,7 @@ class World:
             if wanted is not None and (wanted.died(self.now) or wanted.fate.kind != "good"):
                 wanted.fate, wanted.killed = GOOD, FOREVER
                 wanted.prepared = wanted.loaded = self.now
-            self.harmed[slot] = self.now + 5.0
+            self.harmed[slot] = max(self.now + 5.0, wanted.loaded + LAG if wanted is not None else 0.0)
 
     # --- what is asked
 
