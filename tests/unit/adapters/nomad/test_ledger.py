@@ -307,6 +307,14 @@ def test_what_does_not_fit_is_one_error_and_changes_nothing(ledger, variables):
         ledger.put(f"k{number % 7}", "x" * 2040, ledger.get(f"k{number % 7}").index, 1)
 
 
+def test_what_is_in_use_is_never_put_on_the_shelf(ledger, variables):
+    lease(ledger, holder="x" * writing.ROOM, ttl=1e6)
+    for number in range(5):
+        assert ledger.put("freeze", number, number, 0) == Written(index=number + 1)
+        assert lease(ledger, holder="x" * writing.ROOM, ttl=1e6) == Written(index=number + 2)
+    assert not pages(variables)
+
+
 def test_damage_is_told_not_guessed_over(ledger, variables):
     lease(ledger)
     ledger.put("live", 1, 0, 1)
