@@ -20,6 +20,9 @@ from mlops_deploy.spec.rendered import JobImage
 DEADLINE: Final = 60.0
 """Seconds for a router to answer, beside those for pulling an image that a node does not have."""
 
+_SINCE: Final = "1.5"
+"""The first Nomad whose tasks can ask its API by themselves, which is how a router reads its route."""
+
 _PAUSE: Final = 0.2
 _ANSWER: Final = 5.0
 _ENDING: Final = 10.0
@@ -105,6 +108,7 @@ class NomadRouter:
 
     def _start(self, before: Document | None, config: str) -> None:
         """Register the job where none runs; one that does not come up is taken back, if it is ours."""
+        self._client.require("a service on Nomad", _SINCE)
         new = self._open(checked_config(config), change=before is None)
         try:
             self._client.register(self._document(), before["JobModifyIndex"] if before else 0)

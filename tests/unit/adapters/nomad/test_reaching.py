@@ -12,8 +12,12 @@ import pytest
 
 from mlops_deploy.adapters.nomad import session
 from mlops_deploy.adapters.nomad.client import NomadClient
+from mlops_deploy.adapters.nomad.router import NomadRouter
 from mlops_deploy.adapters.nomad.settings import Cluster
 from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
+from mlops_deploy.spec.nomad import NomadSpec
+from mlops_deploy.spec.owner import Owner
+from mlops_deploy.spec.rendered import JobImage
 from tests.fakes.nomad_api import NomadApi
 
 PAGE = "<!DOCTYPE html><html><head><title>Please sign in</title></head><body>Sign in</body></html>"
@@ -313,3 +317,13 @@ class TestRequests:
                 client(api.address, NOMAD_TOKEN=nobody).check()
             with pytest.raises(UnusableInputError, match="it is not known there"):
                 client(api.address, NOMAD_TOKEN="7cd46b30-26ab-1e48-0f35-1ad4a8e8b9d0").check()
+
+
+def test_a_router_is_not_begun_on_servers_that_it_could_not_ask():
+    with NomadApi().running() as api:
+        api.state.version = "1.4.12"
+        image = JobImage(ref="router:1", local=True)
+        router = NomadRouter(Owner(service="shop"), 8080, image, NomadSpec(), client(api.address))
+        with pytest.raises(UnusableInputError, match=r"needs Nomad 1\.5 or later: the cluster runs Nomad 1\.4\.12"):
+            router.make("")
+        assert (api.state.jobs, api.state.variables) == ({}, {})
