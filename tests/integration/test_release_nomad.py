@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.integration.releasing import until
+from tests.integration.releasing import run, until
 from tests.integration.test_release_docker import Watch
 
 pytestmark = [pytest.mark.nomad, pytest.mark.docker]
@@ -208,3 +208,47 @@ def copying(volume, content):
         yield
     finally:
         os.close(held)
+
+
+def test_a_log_is_followed_until_its_slot_is_gone(service):
+    service.build(1)
+    service.configure(env={"LOAD_SECONDS": "0"})
+    service.run("release")
+    following = service.start("logs", "--follow", "--task", "bootstrap")
+    time.sleep(3)
+    assert following.poll() is None
+    service.run("down")
+    out, _ = following.communicate(timeout=30)
+    assert out.startswith(f"copied {service.name} ")
+
+
+@pytest.mark.parametrize("kind", ["job", "volume"])
+def test_a_foreign_thing_of_our_name_is_refused_and_not_touched(service, kind):
+    service.build(1)
+    service.configure(nomad={"volume": {"kind": "dynamic"}})
+    name = f"{service.name}-a" if kind == "job" else f"{service.name}-a-models"
+    path = foreign(service.agent, kind, name)
+    before = service.agent.ask("GET", path)
+    try:
+        done = run(*service.command("release"), cwd=service.folder, env=service.environ("release"))
+        assert done.returncode in {2, 4}, done.stderr
+        assert f"there is a {'job' if kind == 'job' else 'host volume'} `{name}`" in done.stderr
+        assert service.agent.ask("GET", path) == before
+    finally:
+        service.agent.ask("DELETE", f"{path}?purge=true" if kind == "job" else f"{path}/delete")
+
+
+def foreign(agent, kind, name):
+    """A job, or a host volume, that somebody else has made; where it is in the API."""
+    if kind == "job":
+        task = {"Name": "t", "Driver": "raw_exec", "Config": {"command": "/bin/sleep", "args": ["600"]}}
+        group = {"Name": "g", "Count": 0, "Tasks": [task]}
+        job = {"ID": name, "Name": name, "Type": "service", "Datacenters": ["*"], "TaskGroups": [group]}
+        agent.ask("PUT", "/v1/jobs", {"Job": job})
+        return f"/v1/job/{name}"
+    capability = {"AccessMode": "single-node-writer", "AttachmentMode": "file-system"}
+    volume = {"Name": name, "PluginID": "mkdir", "RequestedCapabilities": [capability]}
+    made = agent.ask("PUT", "/v1/volume/host/create", {"Volume": volume})
+    path = f"/v1/volume/host/{made['Volume']['ID']}"
+    until(lambda: agent.ask("GET", path)["State"] == "ready", 30, "the volume is ready")
+    return path

@@ -127,7 +127,7 @@ def test_a_server_image_that_is_not_there_is_told_before_anything_starts(loaded)
 
 def test_a_carrier_that_a_node_has_lost_is_told_with_what_the_engine_says(loaded):
     loaded.use(2)
-    killed = loaded.kill_at("AppendLine", "release", "--model", f"{loaded.name}:2")
+    killed = loaded.kill_at(5, "release", "--model", f"{loaded.name}:2")
     assert killed.returncode == -9, killed.stderr
     carriers = docker("images", "--format", "{{.Repository}}:{{.Tag}}", f"{loaded.name}").split()
     docker("rmi", "--force", *carriers)

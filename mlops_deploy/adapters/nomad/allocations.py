@@ -32,9 +32,10 @@ _NS: Final = 1_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What happened to a task; `code` and `starved` tell how it ended, where it did."""
+    """What happened to a task, `at` seconds since 1970; `code` and `starved` tell how it ended, where it did."""
 
     kind: str
+    at: float
     text: str
     code: int | None
     starved: bool
@@ -46,6 +47,7 @@ class Event:
         ended = event["Type"] == "Terminated"
         return cls(
             kind=event["Type"],
+            at=(event.get("Time") or 0) / _NS,
             text=details.get("driver_error") or event.get("DisplayMessage") or "",
             code=int(details.get("exit_code") or 0) if ended else None,
             starved=ended and details.get("oom_killed") == "true",
@@ -84,6 +86,11 @@ class TaskRun:
     def code(self) -> int | None:
         """What it ended with the last time."""
         return self.ends[-1].code if self.ends else None
+
+    @property
+    def ended(self) -> float:
+        """When it ended the last time."""
+        return self.ends[-1].at if self.ends else 0.0
 
     @property
     def up(self) -> bool:
@@ -132,6 +139,10 @@ class Allocation:
             bootstrap=TaskRun.read("bootstrap", states["bootstrap"]) if "bootstrap" in states else None,
             server=TaskRun.read("server", states["server"]) if "server" in states else None,
         )
+
+    def run(self, task: Task) -> TaskRun | None:
+        """One of its tasks; None before it was set up."""
+        return self.bootstrap if task == "bootstrap" else self.server
 
     @property
     def active(self) -> bool:

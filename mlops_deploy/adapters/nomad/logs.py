@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from queue import SimpleQueue
 from threading import Thread
@@ -18,15 +19,31 @@ _LINE: Final = 400
 
 _MOST: Final = 4 << 20
 
+_WRITTEN: Final = 1.5
+"""Seconds in which a node has surely written down what a task that has ended has said."""
+
+_PAUSE: Final = 0.25
+
 
 def last_lines(client: NomadClient, alloc_id: str, task: str, count: int) -> tuple[str, ...]:
     """The last lines of a task, at most `count` of each of its streams: a node keeps them apart."""
     return tuple(line for stream in _STREAMS for line in _tail(client, alloc_id, task, stream, count))
 
 
-def last_words(client: NomadClient, alloc_id: str, task: str, count: int) -> tuple[str, ...]:
-    """The last `count` lines of a task that has failed: what it said on standard error comes last."""
-    return last_lines(client, alloc_id, task, count)[-count:] if count else ()
+def last_words(client: NomadClient, alloc_id: str, task: str, count: int, *, fresh: bool) -> tuple[str, ...]:
+    """The last `count` lines of a task that has ended: what it said on standard error comes last.
+
+    Of one that has ended a moment ago they are read until they stay as they are: a node says that a task has ended
+    before it has written down all that the task said.
+    """
+    words = last_lines(client, alloc_id, task, count)
+    until = time.monotonic() + (_WRITTEN if fresh else 0.0)
+    while time.monotonic() < until:
+        time.sleep(_PAUSE)
+        before, words = words, last_lines(client, alloc_id, task, count)
+        if words and words == before:
+            break
+    return words[-count:]
 
 
 def follow(client: NomadClient, alloc_id: str, task: str, count: int) -> Iterator[str]:

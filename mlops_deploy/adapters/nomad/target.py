@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from mlops_deploy.adapters.faults import Fault
 from mlops_deploy.adapters.keeper import KEEPER, Stream
-from mlops_deploy.adapters.nomad.allocations import ending, restarts
+from mlops_deploy.adapters.nomad.allocations import Allocation, ending, restarts
 from mlops_deploy.adapters.nomad.client import NomadClient
 from mlops_deploy.adapters.nomad.execution import exec_stream
 from mlops_deploy.adapters.nomad.forecasting import forecast
@@ -29,6 +29,9 @@ from mlops_deploy.spec.owner import LABEL, Owner
 from mlops_deploy.spec.rendered import JobImage
 
 _SHOWN: Final = 20
+_FRESH: Final = 5.0
+"""Seconds after its end in which a task's last words may not all have been written down; clocks differ a little."""
+
 _ROOM: Final = 8.0
 """Seconds that what has no traffic gets to end, when it makes room."""
 
@@ -168,11 +171,16 @@ class NomadTarget:
     def _cause(self, look: Look, fault: Fault) -> Cause:
         lines = fault.lines
         if fault.task is not None and look.held is not None:
-            lines = last_words(self._client, look.held.id, fault.task, _SHOWN)
+            lines = self._last_words(look, look.held, fault.task)
         return Cause(kind=fault.kind, message=fault.message, lines=lines)
 
     def _ended(self, look: Look) -> End | None:
         message = ending(look.held, look.now)
         if message is None or look.held is None:
             return None
-        return End(message=message, lines=last_words(self._client, look.held.id, "server", _SHOWN))
+        return End(message=message, lines=self._last_words(look, look.held, "server"))
+
+    def _last_words(self, look: Look, held: Allocation, task: Task) -> tuple[str, ...]:
+        run = held.run(task)
+        fresh = run is not None and look.now - run.ended < _FRESH
+        return last_words(self._client, held.id, task, _SHOWN, fresh=fresh)

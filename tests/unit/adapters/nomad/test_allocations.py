@@ -54,7 +54,7 @@ def at(seconds):
 
 
 def event(kind, **details):
-    return {"Type": kind, "DisplayMessage": kind, "Details": details}
+    return {"Type": kind, "DisplayMessage": kind, "Details": details, "Time": int(CREATED * 1e9)}
 
 
 def ended(code, *, starved=False):
