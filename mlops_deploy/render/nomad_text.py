@@ -17,15 +17,18 @@ DOLLAR: Final = "mlops_deploy_dollar"
 
 _REPLACED: Final = re.compile(r"\$(\{[A-Za-z0-9_.-]+\})")
 _TEMPLATE: Final = re.compile(r"[$%]\{")
-_TAKEN: Final = frozenset({"node"})
-"""Names that hide what a client looks up for itself: no task starts with such a variable."""
+_OWN: Final = "NOMAD_"
+"""What the names begin with that a client gives values to, and finds its own way by."""
 
 
 def in_environment(env: Mapping[str, str]) -> tuple[Document, Document]:
-    """The environment as a job has to write it, and the meta of the task that this needs; raise for a taken name."""
-    if taken := sorted(_TAKEN & env.keys()):
+    """The environment as a job has to write it, and the meta of the task that this needs.
+
+    Raises `UnusableInputError` for a variable that is Nomad's own.
+    """
+    if taken := sorted(name for name in env if name.startswith(_OWN)):
         raise UnusableInputError(
-            f"`env` sets `{taken[0]}`, with which Nomad starts no task", hint=f"rename `{taken[0]}` in `env`"
+            f"`env` sets `{taken[0]}`: what begins with `{_OWN}` is Nomad's own", hint=f"rename `{taken[0]}` in `env`"
         )
     written = {name: _REPLACED.sub(rf"${{NOMAD_META_{DOLLAR}}}\1", value) for name, value in env.items()}
     return dict(written), {DOLLAR: "$"} if written != dict(env) else {}

@@ -32,6 +32,8 @@ MORE = {
     "OPEN": "${ %{ ${a %{ if",
     "COMBINED": "\u00e9\uac00\u0105\u0301",
     "HEREDOC": "<<EOT\nx\nEOT\n",
+    "node": "the name of what a client looks up",
+    "attr": "another one",
 }
 VALUES = NASTY | MORE
 PRESET = Preset(
@@ -221,7 +223,7 @@ class Project:
     def __init__(self, folder, agent):
         self.folder, self.agent = folder, agent
         self.name = f"rn-{uuid4().hex[:8]}"
-        (folder / "model.json").write_text(json.dumps({"weights": [1.0, 2.0], "bias": 0.5}))
+        (folder / "model.json").write_text(json.dumps({"weights": [1.0, 2.0], "bias": 0.5, "of": self.name}))
         (folder / "golden.jsonl").write_text(json.dumps(GOLDEN))
         self.configure({})
         built = json.loads(self.mlops_deploy("build-model", "--output", "json").stdout)

@@ -72,7 +72,7 @@ def preset(preset):
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 @given(nomad=NOMADS, env=st.dictionaries(NAMES, TEXTS, max_size=4))
 def test_every_job_comes_back_as_it_was(spec, job, nomad, env):
-    taken = {"GOLDEN", "MODEL", "PORT", "node", "MODEL_ID", "MODEL_NAME", "MODEL_PATH"}
+    taken = {"GOLDEN", "MODEL", "PORT", "MODEL_ID", "MODEL_NAME", "MODEL_PATH"}
     env = {name: text for name, text in env.items() if name not in taken}
     made = document(dataclasses.replace(spec, nomad=nomad, env=env), *job)
     text = hcl(made)

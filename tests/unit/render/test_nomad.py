@@ -265,9 +265,9 @@ class TestTexts:
             document(on_nomad(spec, odd), *job)
         assert server(document(dataclasses.replace(spec, env={"X": "e\u0301"}), *job))["Env"]["X"] == "e\u0301"
 
-    def test_a_variable_with_which_no_task_starts_is_refused(self, spec, job):
-        with pytest.raises(UnusableInputError, match="`env` sets `node`, with which Nomad starts no task"):
-            document(dataclasses.replace(spec, env={"node": "x"}), *job)
+    def test_a_variable_of_nomads_own_is_refused(self, spec, job):
+        with pytest.raises(UnusableInputError, match="`env` sets `NOMAD_TASK_DIR`: what begins with `NOMAD_` is"):
+            document(dataclasses.replace(spec, env={"NOMAD_TASK_DIR": "x"}), *job)
 
     def test_meta_in_which_a_client_would_replace_something_is_refused(self, spec, job):
         with pytest.raises(UnusableInputError, match=r"`nomad\.meta\.team` holds `\$\{HOME\}`, which Nomad replaces"):
