@@ -416,7 +416,11 @@ class TestRights:
 
     def test_what_may_not_be_listed_seems_not_to_be_there(self, world, client, name):
         client.put_variable(f"{name}/a", {"x": "y"}, 0)
-        assert world.client(token=world.token(Grant(capabilities=frozenset({"read-job"})))).variables(name) == []
+        rights = frozenset({"read-job"})
+        assert world.client(token=world.token(Grant(capabilities=rights))).variables(name) == []
+        for enough in ("read", "list"):
+            grant = Grant(capabilities=rights, variables={f"{name}*": frozenset({enough})})
+            assert world.client(token=world.token(grant)).variables(name) == [f"{name}/a"]
 
     def test_the_version_is_told_to_who_may_know_it(self, world, client):
         assert client.version().split(".")[0].isdecimal()

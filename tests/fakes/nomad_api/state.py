@@ -36,9 +36,10 @@ class Grant:
         )
 
     def allows_variable(self, namespace: str, path: str, capability: str) -> bool:
-        """The same for a Variable."""
+        """The same for a Variable; who may read one may list it."""
         here = fnmatch.fnmatchcase(namespace, self.namespace)
-        return here and any(fnmatch.fnmatchcase(path, one) and capability in may for one, may in self.variables.items())
+        enough = {capability, "read"} if capability == "list" else {capability}
+        return here and any(fnmatch.fnmatchcase(path, one) and enough & may for one, may in self.variables.items())
 
 
 class State:
