@@ -29,7 +29,9 @@ from mlops_deploy.render.router import RouterSettings, render_router
 from mlops_deploy.spec.nomad import NomadSpec
 from mlops_deploy.spec.owner import Owner
 from mlops_deploy.spec.rendered import JobImage
+from mlops_deploy.spec.secret import Secret
 from tests.fakes.routers import free_port, until
+from tests.integration.nomad_agent import agent
 
 pytestmark = [pytest.mark.nomad, pytest.mark.docker]
 
@@ -62,14 +64,17 @@ class Quiet:
 class Routed:
     """A router of a test's own, and small servers in its slots."""
 
-    def __init__(self, agent, image, name):
+    def __init__(self, agent, image, name, namespace="default"):
         self.agent, self.image, self.owner, self.port = agent, image, Owner(service=name), free_port()
-        self.path, self.generation = f"/v1/var/{router_variable(self.owner)}", 0
-        self.client = NomadClient(Cluster(address=agent.address))
+        self.namespace, self.generation = f"?namespace={namespace}", 0
+        self.path = f"/v1/var/{router_variable(self.owner)}{self.namespace}"
+        token = Secret(agent.token) if agent.token else None
+        self.cluster = Cluster(address=agent.address, namespace=namespace, token=token)
+        self.client = NomadClient(self.cluster)
 
     def router(self, **other):
         chosen = {"port": self.port, "image": self.image, "nomad": SPEC, **other}
-        return NomadRouter(self.owner, client=NomadClient(Cluster(address=self.agent.address)), **chosen)
+        return NomadRouter(self.owner, client=NomadClient(self.cluster), **chosen)
 
     def serve(self, slot):
         name = f"{self.owner.project}-{slot}"
@@ -83,7 +88,7 @@ class Routed:
         }
         group = {"Name": "slot", "Networks": [{"DynamicPorts": [{"Label": "http"}]}], "Tasks": [task]}
         job = {"ID": name, "Name": name, "Type": "service", "Datacenters": ["*"], "TaskGroups": [group]}
-        self.agent.ask("POST", "/v1/jobs", {"Job": job})
+        self.agent.ask("POST", f"/v1/jobs{self.namespace}", {"Job": job})
 
     def items(self):
         return self.agent.ask("GET", self.path)["Items"]
@@ -117,7 +122,7 @@ class Routed:
     def end(self):
         for part in ("a", "b", "router"):
             with suppress(OSError):
-                self.agent.ask("DELETE", f"/v1/job/{self.owner.project}-{part}?purge=true")
+                self.agent.ask("DELETE", f"/v1/job/{self.owner.project}-{part}{self.namespace}&purge=true")
         self.agent.ask("DELETE", self.path)
 
 
@@ -321,6 +326,38 @@ def test_a_job_that_is_not_ours_is_left_alone(routed):
         assert refused(action, f"there is a job `{name}`").exit_code == 2
     assert not routed.agent.ask("GET", f"/v1/job/{name}")["Stop"]
     assert routed.client.variable(router_variable(routed.owner)) is None
+
+
+def test_under_acls_its_own_identity_is_all_that_it_needs(image, tmp_path_factory):
+    with agent(tmp_path_factory.mktemp("n"), acl=True) as guarded:
+        guarded.ask("PUT", "/v1/namespace/apart", {"Name": "apart"})
+        routed = Routed(guarded, image, "rt-apart", namespace="apart")
+        try:
+            routed.router().make(CONFIG)
+            assert routed.version() == 503
+            routed.serve("a")
+            routed.commit(0)
+            until(lambda: routed.version() == "a", 30)
+        finally:
+            routed.end()
+
+
+def test_it_serves_on_while_the_agent_is_away_and_follows_again_afterwards(image, tmp_path_factory):
+    with agent(tmp_path_factory.mktemp("n")) as restarted:
+        routed = Routed(restarted, image, "rt-away")
+        try:
+            routed.router().make(CONFIG)
+            routed.serve("a")
+            routed.commit(0)
+            until(lambda: routed.version() == "a", 30)
+            restarted.stop()
+            assert routed.version() == "a"
+            restarted.start()
+            routed.serve("b")
+            routed.commit(10_000)
+            until(lambda: routed.version() == "b", 30)
+        finally:
+            routed.end()
 
 
 def test_what_was_removed_is_gone_and_may_be_made_again_with_its_share(live):

@@ -11,7 +11,7 @@ from mlops_deploy.adapters.nomad.ledger import Ledger
 from mlops_deploy.adapters.nomad.router_start import Held, blocked, failure, is_over, unplaced
 from mlops_deploy.adapters.nomad.slots import not_ours
 from mlops_deploy.adapters.nomad.writing import checked_config
-from mlops_deploy.errors import ConflictError, DeployError, UnreachableError
+from mlops_deploy.errors import ConflictError, DeployError, NeedsHumanError, UnreachableError
 from mlops_deploy.render.nomad_router import KEY, TASK, router_document, router_id, router_variable
 from mlops_deploy.spec.nomad import NomadSpec
 from mlops_deploy.spec.owner import LABEL, Owner
@@ -51,7 +51,7 @@ class NomadRouter:
         if before is None or before["Stop"]:
             self._start(before, config)
         elif self.allocation() is None:
-            self._wait()
+            self._wait(new=False)
 
     def differs(self) -> str | None:
         """See `ports.Target.router_differs`."""
@@ -75,12 +75,20 @@ class NomadRouter:
             fresh["Meta"] = fresh["Meta"] | {f"{LABEL}start": uuid4().hex}
         self._client.register(fresh, before["JobModifyIndex"])
         try:
-            self._wait()
-        except DeployError:
+            self._wait(new=True)
+        except DeployError as failed:
             self._write_config(earlier)
             self._client.register(before, None)
-            self._wait()
+            self._wait_again(failed)
             raise
+
+    def _wait_again(self, failed: DeployError) -> None:
+        """Wait for the router that was there before the one that `failed`."""
+        try:
+            self._wait(new=True)
+        except DeployError as also:
+            what = f"{failed.message}; and the router before it does not come up again: {also.message}"
+            raise NeedsHumanError(what, hint=f"see `nomad job status {self._id}`", detail=failed.detail) from also
 
     def remove(self) -> None:
         """Remove its job, and wait some seconds until it has ended; what it follows stays."""
@@ -109,13 +117,14 @@ class NomadRouter:
     def _start(self, before: Document | None, config: str) -> None:
         """Register the job where none runs; one that does not come up is taken back, if it is ours."""
         self._client.require("a service on Nomad", _SINCE)
+        self._client.plan(self._document())  # who may not register it is told so before anything is written
         new = self._open(checked_config(config), change=before is None)
         try:
             self._client.register(self._document(), before["JobModifyIndex"] if before else 0)
         except ConflictError:
-            return self._wait()
+            return self._wait(new=False)
         try:
-            self._wait()
+            self._wait(new=True)
         except DeployError:
             self._client.deregister(self._id, purge=before is None)
             if new:
@@ -137,7 +146,7 @@ class NomadRouter:
         self._ledger.configure(config)
         return earlier
 
-    def _wait(self) -> None:
+    def _wait(self, *, new: bool) -> None:
         """Until the router answers; raise what keeps it from that."""
         since = time.monotonic()
         late = since + DEADLINE + (0.0 if self._image.local else self._nomad.pull_timeout)
@@ -145,6 +154,8 @@ class NomadRouter:
             held = self._looked(time.monotonic() - since)
             if held is not None and held.running and self._answers(held):
                 return
+            if held is not None and is_over(held, new=new):
+                raise failure(held, self._image.ref, self._last_words(held))
             if time.monotonic() > late:
                 raise self._overdue(held)
             time.sleep(_PAUSE)
@@ -156,8 +167,6 @@ class NomadRouter:
         held = Held.newest(job, self._client.allocations(self._id))
         if held is None:
             self._refuse_nowhere(job, waited)
-        elif is_over(held):
-            raise failure(held, _setup(job)[0], self._last_words(held))
         return held
 
     def _refuse_nowhere(self, job: Document, waited: float) -> None:

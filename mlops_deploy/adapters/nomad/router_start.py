@@ -72,13 +72,17 @@ def unplaced(job: Document, metric: Document, waited: float) -> DeployError | No
     return UnusableInputError(f"no node can take the router: {why}", hint=_ELSEWHERE if taken else None)
 
 
-def is_over(held: Held) -> bool:
-    """Whether the router has ended in a way that starting it again does not mend."""
+def is_over(held: Held, *, new: bool) -> bool:
+    """Whether the router has ended in a way that starting it again does not mend.
+
+    A `new` one is given up when it ends for the second time; one that ran before may have done so long ago.
+    """
     run = held.run
     if run is None:
         return False
-    dead = run.state == "dead"
-    return run.refusal() is not None or dead or run.code == _DEFINITE or len(run.ends) >= _ENDS
+    definite = run.code == _DEFINITE and run.state != "running"
+    often = new and len(run.ends) >= _ENDS
+    return run.refusal() is not None or run.state == "dead" or definite or often
 
 
 def failure(held: Held, image: str, lines: Sequence[str]) -> DeployError:

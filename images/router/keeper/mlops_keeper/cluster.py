@@ -41,6 +41,9 @@ class Cluster:
             answer = connection.getresponse()
             data, status = answer.read(), answer.status
             fresh = int(answer.headers.get("X-Nomad-Index") or 0)
+        except FileNotFoundError as error:
+            # A client cannot make the socket where its `data_dir` is a long path: a socket's has room for 107 bytes.
+            raise WrongError("silent", f"there is no `{self._socket}`: is the client's `data_dir` too long?") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
             raise WrongError("silent", f"the cluster does not answer: {reason}") from error

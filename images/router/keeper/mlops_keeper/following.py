@@ -25,7 +25,7 @@ GIVEN_UP = 10.0
 """Seconds for the router before this one to give its address up: it serves on while its service is taken away."""
 
 _FIRST_PAUSE = 0.1
-_LAST_PAUSE = 5.0
+_LAST_PAUSE = 2.0
 _WORTH_SAYING = 0.8
 _BREATH = 0.005
 """Seconds between two answers at least: what others write makes the cluster answer too."""

@@ -51,7 +51,7 @@ def test_the_newest_allocation_of_the_job_as_it_is_now_counts():
     assert found is not None
     assert (found.id, found.node, found.running, found.run) == ("id-4", "n1", True, None)
     assert Held.newest(JOB, [allocation(1, version=2)]) is None
-    assert not is_over(found)
+    assert not is_over(found, new=True)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,14 @@ def test_the_newest_allocation_of_the_job_as_it_is_now_counts():
     ],
 )
 def test_a_router_that_nothing_starts_is_over(it, over):
-    assert is_over(it) is over
+    assert is_over(it, new=True) is over
+
+
+def test_how_often_an_older_router_ended_says_nothing():
+    for it in (held(ended(1), ended(1)), held(ended(137), event("Started"), ended(2), event("Started"))):
+        assert not is_over(it, new=False)
+    assert is_over(held(ended(2), state="pending"), new=False)
+    assert is_over(held(ended(1), ended(1), state="dead"), new=False)
 
 
 def test_an_image_that_is_not_there_is_named():
