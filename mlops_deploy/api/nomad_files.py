@@ -1,12 +1,15 @@
 """What a release on Nomad registers, told from the configuration and the store alone."""
 
+from dataclasses import replace
 from typing import cast
 
 from mlops_deploy.api.artefact import carrier_ref, make_artefact
 from mlops_deploy.api.pulled import in_registry
 from mlops_deploy.api.router_config import router_config
-from mlops_deploy.release.state import Artefact
-from mlops_deploy.render.nomad import slot_job
+from mlops_deploy.api.service import Forecaster
+from mlops_deploy.release.forecast import Forecast
+from mlops_deploy.release.state import Artefact, Slot
+from mlops_deploy.render.nomad import slot_job, warnings
 from mlops_deploy.spec.deploy import DeploySpec, JsonValue
 from mlops_deploy.spec.preset import Preset
 from mlops_deploy.spec.rendered import JobImage
@@ -26,6 +29,16 @@ def nomad_artefact(
     pinned = JobImage(ref=server_id, local=True) if local and server_id else image
     job = cast("dict[str, JsonValue]", slot_job(spec, carrier_ref(carrier), pinned, preset))
     return make_artefact(spec, carrier, preset, server=image.ref, server_id=server_id or image.ref, job=job)
+
+
+def with_warnings(spec: DeploySpec, forecast: Forecaster) -> Forecaster:
+    """What `forecast` tells, after what a cluster may not do as the service says."""
+
+    def told(slot: Slot, live: Slot | None, artefact: Artefact) -> Forecast:
+        said = forecast(slot, live, artefact)
+        return replace(said, warnings=(*warnings(spec), *said.warnings))
+
+    return told
 
 
 def nomad_router(spec: DeploySpec, preset: Preset) -> str:

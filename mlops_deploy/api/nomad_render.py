@@ -28,8 +28,11 @@ def is_json(path: Path) -> bool:
 
 
 def warnings(spec: DeploySpec, carrier: Stored) -> list[str]:
-    """See `render.nomad`."""
-    return what_to_expect(spec, carrier_ref(carrier))
+    """See `render.nomad`; also told when nobody knows how much room the model takes."""
+    volume, told = spec.nomad.volume, what_to_expect(spec)
+    if volume.kind == "alloc" and (volume.size or carrier.size) is None:
+        told.append("no `nomad.volume.size`: nodes are chosen that have 300 MiB left, however big the model is")
+    return told
 
 
 def render_alone(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset, path: Path) -> Rendered:

@@ -90,6 +90,7 @@ def nomad_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: 
     from mlops_deploy.adapters.nomad.rolling import NomadRolling
     from mlops_deploy.adapters.nomad.settings import Cluster
     from mlops_deploy.adapters.nomad.target import NomadTarget
+    from mlops_deploy.api.nomad_files import with_warnings
     from mlops_deploy.api.router_image import router_tag
     from mlops_deploy.api.service import Service, Supply
     from mlops_deploy.spec.owner import Owner
@@ -125,7 +126,7 @@ def nomad_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: 
         router_config=router_config,
         clock=clock,
         holder=holder,
-        forecast=target.forecast,
+        forecast=with_warnings(spec, target.forecast),
         rolling=lambda: NomadRolling(owner, spec.nomad.count, client),
     )
 

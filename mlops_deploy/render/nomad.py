@@ -66,7 +66,7 @@ def slot_job(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Pre
     return _job(replace(spec, nomad=own), carrier, image, preset)
 
 
-def warnings(spec: DeploySpec, carrier: CarrierRef) -> list[str]:
+def warnings(spec: DeploySpec) -> list[str]:
     """What a cluster may not do as the service says, and how to see to it."""
     nomad, told = spec.nomad, []
     if spec.resources.memory is None:
@@ -81,8 +81,6 @@ def warnings(spec: DeploySpec, carrier: CarrierRef) -> list[str]:
             f"`nomad.pull_timeout` is {show_duration(nomad.pull_timeout)}: Nomad 2.0.1 to 2.0.5 give up pulling after "
             f"{show_duration(_IGNORED)} (hashicorp/nomad#28496); have big images on the nodes, or use another version"
         )
-    if nomad.volume.kind == "alloc" and (nomad.volume.size or carrier.size) is None:
-        told.append("no `nomad.volume.size`: nodes are chosen that have 300 MiB left, however big the model is")
     return told
 
 

@@ -99,6 +99,7 @@ def test_a_file_for_nomad_is_hcl_or_what_the_api_takes(project, name, next_comma
     assert done.stderr.endswith(f"next: {next_command}\n")
     assert "warning: no `resources.memory`: a job on Nomad has a limit, and the server gets 1024 MiB" in done.stderr
     assert "the server may take all of the machine's memory" not in done.stderr
+    assert "warning: no `nomad.volume.size`: nodes are chosen that have 300 MiB left" in done.stderr
     text = (project / name).read_text()
     job = json.loads(text)["Job"] if name.endswith(".json") else read_job(text)
     assert job["ID"] == "digits-live"
