@@ -256,6 +256,7 @@ class TestVariables:
         with pytest.raises(DeployError, match="64KiB") as refused:
             client.put_variable(name, fits | {"a": "x" * 65_001}, index)
         assert refused.value.exit_code == 1
+        assert f"refuses to write the variable `{name}`" in refused.value.message
         assert client.variable(name).items == fits
 
     def test_of_many_who_count_at_once_none_is_lost(self, world, name):

@@ -74,7 +74,7 @@ def strange(cluster: Cluster, answer: requests.Response) -> DeployError:
 def refusal(cluster: Cluster, answer: requests.Response) -> DeployError:
     """A Nomad API says no."""
     text = said(answer.text)
-    if answer.status_code == requests.codes.forbidden or "Permission denied" in text:
+    if any(one in text for one in ("Permission denied", *_TOKENS)):
         return forbidden(cluster, answer.request.method or "GET", _path(answer), text)
     if "HTTP request to an HTTPS server" in text:
         hint = "write `https://` instead of `http://` in `NOMAD_ADDR`"

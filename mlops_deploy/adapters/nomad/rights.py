@@ -47,16 +47,17 @@ _DEEDS: Final = (
     ("POST|PUT", r"volume/host/.*", "create the volume"),
     ("DELETE", r"volume/host/.*", "delete the volume"),
     ("GET", r"vars", "list variables"),
-    ("GET", r"var/.*", "read the variable"),
-    ("PUT|POST", r"var/.*", "write the variable"),
-    ("DELETE", r"var/.*", "delete the variable"),
+    ("GET", r"var/.*", "read the variable `{thing}`"),
+    ("PUT|POST", r"var/.*", "write the variable `{thing}`"),
+    ("DELETE", r"var/.*", "delete the variable `{thing}`"),
 )
 _VARIABLE: Final = {"GET": "read", "PUT": "write", "POST": "write", "DELETE": "destroy"}
 
 
 def needed_right(method: str, path: str, namespace: str) -> Right:
     """What `method` on `path` (without `/v1/`) needs in `namespace`."""
-    deed = next((deed for methods, paths, deed in _DEEDS if _fits(methods, paths, method, path)), f"show `{path}`")
+    fitting = (deed for methods, paths, deed in _DEEDS if _fits(methods, paths, method, path))
+    deed = next(fitting, f"show `{path}`").replace("{thing}", path.removeprefix("var/"))
     if path == "vars" or path.startswith("var/"):
         return _variable_right(deed, "list" if path == "vars" else _VARIABLE[method], path, namespace)
     for methods, paths, capability in _NAMESPACE:

@@ -184,6 +184,22 @@ class TestStrangers:
         assert refused.value.exit_code == 1
         assert refused.value.message.endswith(": 1 error occurred: something odd")
 
+    def test_what_the_cluster_allows_to_nobody_is_no_missing_right(self):
+        text = "Job registration, dispatch, and scale are disabled by the scheduler configuration"
+        with answering(403, text, Content_Type="text/plain") as (address, _):
+            one = client(address, NOMAD_TOKEN="t")
+            one.__dict__["_session"] = session.Session(one.cluster)
+            with pytest.raises(DeployError) as refused:
+                one.register({"ID": "x"}, 0)
+        assert refused.value.message == f"the cluster refuses to register the job: {text}"
+
+    @pytest.mark.parametrize("text", ["ACL token not found", "ACL token expired", "rpc error: ACL token is invalid"])
+    def test_a_token_that_older_servers_do_not_know(self, text):
+        with answering(403, text, Content_Type="text/plain") as (address, _):
+            one = client(address, NOMAD_TOKEN="t")
+            with pytest.raises(UnusableInputError, match="refuses the token in `NOMAD_TOKEN`: it "):
+                one.check()
+
     def test_an_unknown_region(self):
         known = pytest.raises(UnusableInputError, match="there is no region `mars`")
         with answering(500, "No path to region", Content_Type="text/plain") as (address, _), known:
