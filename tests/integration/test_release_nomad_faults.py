@@ -13,9 +13,6 @@ from tests.integration.releasing import services, until
 
 pytestmark = [pytest.mark.nomad, pytest.mark.docker]
 
-MIDDLE = 4
-"""Lines of a journal after which the candidate is being started; it needs `LOAD_SECONDS` from then on."""
-
 
 @pytest.fixture(scope="module")
 def servers():
@@ -45,13 +42,13 @@ def mend(servers):
     until(servers.client.ready, 60, "the cluster is whole")
 
 
-def begin(service):
-    """A release of version 2 whose candidate is loading its model."""
+def begin(service, *, registered=True):
+    """A release of version 2 whose candidate loads its model, `registered` or not even begun by its node."""
     service.use(2)
     service.configure(env={"LOAD_SECONDS": "6"})
-    before = service.journaled()
     command = service.start("release", "--model", f"{service.name}:2", "--output", "json")
-    until(lambda: command.poll() is not None or service.journaled() >= before + MIDDLE, 60, "a release has begun")
+    there = f"/v1/service/{service.name}-b" if registered else f"/v1/job/{service.name}-b/allocations"
+    until(lambda: command.poll() is not None or service.agent.ask("GET", there), 60, "a release is in its middle")
     assert command.poll() is None, command.communicate()
     return command
 
@@ -118,7 +115,7 @@ def test_all_servers_are_away_for_a_while(servers, two):
     assert set(count["answered"]) == set(two.versions.values())
 
 
-def test_all_servers_are_away_in_the_middle_of_a_release(servers, two):
+def test_all_servers_are_away_while_a_candidate_loads(servers, two):
     with two.load(rate=60, new=20) as load:
         command = begin(two)
         for one in servers.servers:
@@ -127,5 +124,30 @@ def test_all_servers_are_away_in_the_middle_of_a_release(servers, two):
         assert two.serves() == two.versions[1], "traffic is as committed"
         mend(servers)
         end_clean(two, command)
+        count = load.end()
+    assert count["failed"] == 0, count
+
+
+def test_all_servers_are_away_when_a_candidate_starts(servers, two):
+    """A node that cannot register a server that it has started does not try again: such a candidate is given up."""
+    two.configure(ready={"golden": "golden.jsonl", "deadline": "30s"})
+    with two.load(rate=60, new=20) as load:
+        command = begin(two, registered=False)
+        for one in servers.servers:
+            one.kill()
+        time.sleep(8)
+        mend(servers)
+        _, story = command.communicate(timeout=180)
+        assert command.returncode in {0, 4, 6, 8}, story
+        if command.returncode == 4:
+            assert two.serves() == two.versions[1]
+            assert "503" in story
+            two.release(2)
+        elif command.returncode:
+            two.expire_lease()
+            two.run("resume")
+        status = two.status()
+        assert status["lease"] is status["release"] is None
+        assert two.serves() == two.versions[2]
         count = load.end()
     assert count["failed"] == 0, count
