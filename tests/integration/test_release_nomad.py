@@ -245,6 +245,7 @@ def foreign(agent, kind, name):
         group = {"Name": "g", "Count": 0, "Tasks": [task]}
         job = {"ID": name, "Name": name, "Type": "service", "Datacenters": ["*"], "TaskGroups": [group]}
         agent.ask("PUT", "/v1/jobs", {"Job": job})
+        until(lambda: agent.ask("GET", f"/v1/job/{name}")["Status"] == "dead", 30, "there is nothing to run")
         return f"/v1/job/{name}"
     capability = {"AccessMode": "single-node-writer", "AttachmentMode": "file-system"}
     volume = {"Name": name, "PluginID": "mkdir", "RequestedCapabilities": [capability]}
