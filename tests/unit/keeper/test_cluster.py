@@ -79,7 +79,7 @@ def test_who_does_not_answer_is_not_waited_for_for_ever(api, cluster, wrong, mon
 
 def test_no_socket_is_a_silence(api, cluster, wrong, tmp_path):
     (tmp_path / "api.sock").unlink()
-    with pytest.raises(wrong, match="there is no `.*/api.sock`"):
+    with pytest.raises(wrong, match=r"there is no `.*/api\.sock`"):
         cluster.look("some/thing", 0)
 
 

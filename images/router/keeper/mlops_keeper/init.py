@@ -155,7 +155,7 @@ class _End:
 
     def begin(self, _number: int, _frame: FrameType | None) -> None:
         """Stop listening."""
-        os.kill(self._child, signal.SIGUSR1)
+        self._tell(signal.SIGUSR1)
         self._until = self._until or time.monotonic() + int(os.environ.get("ROUTER_GRACE") or GRACE)
         signal.setitimer(signal.ITIMER_REAL, _LOOK, _LOOK)
 
@@ -166,7 +166,13 @@ class _End:
         except SilentError:
             self._quiet = 0
         if self._quiet >= _QUIET_LOOKS or time.monotonic() >= self._until:
-            os.kill(self._child, signal.SIGTERM)
+            self._tell(signal.SIGTERM)
+
+    def _tell(self, number: int) -> None:
+        try:
+            os.kill(self._child, number)
+        except ProcessLookupError:  # it has ended, and we are about to
+            pass
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
