@@ -9,7 +9,7 @@ from typing import Final, cast
 
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.render.layout import Document, Value, refuse_unspeakable
-from mlops_deploy.render.nomad_tasks import BOOTSTRAP_LOGS, MEMORY, MODELS, SERVER_LOGS, bootstrap, server, spent
+from mlops_deploy.render.nomad_tasks import BOOTSTRAP_LOGS, MODELS, SERVER_LOGS, bootstrap, memory, server, spent
 from mlops_deploy.render.nomad_text import nanoseconds, refuse_replaced
 from mlops_deploy.spec.deploy import DeploySpec, JsonValue
 from mlops_deploy.spec.nomad import Affinity, Constraint, NomadSpec, NomadVolume, Spread
@@ -70,7 +70,7 @@ def warnings(spec: DeploySpec) -> list[str]:
     """What a cluster may not do as the service says, and how to see to it."""
     nomad, told = spec.nomad, []
     if spec.resources.memory is None:
-        told.append(f"no `resources.memory`: a job on Nomad has a limit, and the server gets {MEMORY >> 20} MiB")
+        told.append(f"no `resources.memory`: a job on Nomad has a limit, and the server gets {memory(spec)} MiB")
     if spec.release.drain > _CAP:
         told.append(
             f"`release.drain` is {show_duration(spec.release.drain)}: clients cut it at {show_duration(_CAP)} unless "

@@ -57,7 +57,7 @@ def bootstrap(spec: DeploySpec, carrier: CarrierRef) -> Document:
         "Config": in_config(config),
         "Env": env,
         **_mounted(spec.nomad, read_only=False),
-        "Resources": {"CPU": _mhz(spec), "MemoryMB": min(_megabytes(BOOTSTRAP_MEMORY), _memory(spec))},
+        "Resources": {"CPU": _mhz(spec), "MemoryMB": min(_megabytes(BOOTSTRAP_MEMORY), memory(spec))},
         "RestartPolicy": _restart(1, 300.0, _PAUSE),
         "LogConfig": dict(BOOTSTRAP_LOGS),
     }
@@ -181,15 +181,16 @@ def _resources(spec: DeploySpec) -> Document:
     cpu: Document = {"CPU": _mhz(spec)} if cores is None else {"Cores": cores}
     most: Document = {} if nomad.memory_max is None else {"MemoryMaxMB": _megabytes(nomad.memory_max)}
     devices: list[Value] = [{"Name": device.name, "Count": device.count} for device in nomad.devices]
-    return cpu | {"MemoryMB": _memory(spec)} | most | ({"Devices": devices} if devices else {})
+    return cpu | {"MemoryMB": memory(spec)} | most | ({"Devices": devices} if devices else {})
 
 
 def _mhz(spec: DeploySpec) -> int:
     return SHARE if spec.resources.cpu is None else max(1, round(spec.resources.cpu * MHZ))
 
 
-def _memory(spec: DeploySpec) -> int:
-    return _megabytes(spec.resources.memory or MEMORY)
+def memory(spec: DeploySpec) -> int:
+    """Megabytes that are reserved for the server, which are its limit too unless `nomad.memory_max` is more."""
+    return _megabytes(spec.resources.memory or min(MEMORY, spec.nomad.memory_max or MEMORY))
 
 
 def _megabytes(count: int) -> int:

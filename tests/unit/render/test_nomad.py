@@ -191,6 +191,8 @@ def test_memory_is_rounded_up_to_megabytes_and_never_without_a_limit(spec, job):
     for given_memory, expected in [(None, 1024), (512 << 20, 512), (100_000_001, 96)]:
         sized = dataclasses.replace(spec, resources=Resources(memory=given_memory))
         assert server(document(sized, *job))["Resources"]["MemoryMB"] == expected
+    small = dataclasses.replace(spec, resources=Resources(), nomad=NomadSpec(memory_max=100 << 20))
+    assert {"MemoryMB": 100, "MemoryMaxMB": 100}.items() <= server(document(small, *job))["Resources"].items()
 
 
 @pytest.mark.parametrize(
