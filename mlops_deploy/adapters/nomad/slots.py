@@ -1,5 +1,6 @@
 """The jobs of a service's slots in a cluster. What is not ours is refused, never touched."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,14 +9,15 @@ from typing import Any, Final
 
 from mlops_deploy.adapters.faults import Fault
 from mlops_deploy.adapters.nomad.allocations import Allocation, Blocked, current, judge
-from mlops_deploy.adapters.nomad.client import NomadClient
+from mlops_deploy.adapters.nomad.client import NomadClient, Params
 from mlops_deploy.adapters.nomad.slot_job import SlotJob
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.release.state import Slot, SlotState
 from mlops_deploy.spec.owner import Owner
 
 _NS: Final = 1_000_000_000
-_PAUSE: Final = 0.2
+_MARGIN: Final = 5.0
+"""Seconds that an answer may take beyond what it was asked to wait for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,13 +92,19 @@ class Slots:
             return
         if not look.job.stopped:
             self._client.deregister(look.job.id, purge=False)
-        active = [one.id for one in look.allocations if one.active]
-        until = time.monotonic() + seconds
-        while active and time.monotonic() < until:
-            time.sleep(_PAUSE)
-            active = [one.id for one in map(Allocation.read, self._client.allocations(look.job.id)) if one.active]
+        self._wait_until_ended(look.job.id, seconds)
         if purge:  # only now: a cluster knows nothing any more of what is left of a job that was forgotten
             self._client.deregister(look.job.id, purge=True)
+
+    def _wait_until_ended(self, job_id: str, seconds: float) -> None:
+        """Wait at most `seconds` for the news that nothing of a job runs any more."""
+        index, until = 0, time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            waiting: Params = {"index": index, "wait": f"{math.ceil(left * 1000)}ms"}
+            found = self._client.raw("GET", f"job/{job_id}/allocations", params=waiting, seconds=left + _MARGIN)
+            if not any(Allocation.read(one).active for one in found.body or ()):
+                return
+            index = found.index
 
     @cached_property
     def _ahead(self) -> float:
