@@ -241,8 +241,10 @@ def _logs(request: _Request, alloc_id: str) -> Answer:
     if request.params["task"] not in allocation["TaskStates"]:
         raise Refusal(400, f'unknown task name "{request.params["task"]}"')
     key = (alloc_id, request.params["task"], request.params["type"])
-    offset = int(request.params.get("offset", 0))
-    return request.state.logs.get(key, b"")[-offset:] if offset else b"", 0
+    offset, whole = int(request.params.get("offset", 0)), request.state.logs.get(key, b"")
+    if request.params.get("origin") == "end":
+        return whole[max(0, len(whole) - offset) :], 0
+    return whole[offset:], 0
 
 
 def _read_variable(request: _Request, path: str) -> Answer:

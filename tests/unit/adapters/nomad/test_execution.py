@@ -227,7 +227,7 @@ def test_who_may_not_is_told_which_right_is_missing():
 
 @pytest.mark.parametrize("status", ["200 OK", "302 Found", "400 Bad Request", "404 Not Found", "502 Bad Gateway"])
 def test_a_proxy_that_lets_no_websocket_pass(status):
-    answer = f"HTTP/1.1 {status}\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
+    answer = f"HTTP/1.1 {status}\r\nLocation: ws://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
     told = pytest.raises(UnreachableError, match="no program can be spoken with through")
     with agent(lambda peer: peer.connection.sendall(answer.encode())) as (client, _), told as refused:
         exec_stream(client, "id", "main", ["cat"])
