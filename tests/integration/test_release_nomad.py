@@ -253,3 +253,31 @@ def foreign(agent, kind, name):
     path = f"/v1/volume/host/{made['Volume']['ID']}"
     until(lambda: agent.ask("GET", path)["State"] == "ready", 30, "the volume is ready")
     return path
+
+
+def test_a_plan_says_how_the_job_will_differ_and_what_stands_in_the_way(service):
+    service.build_all(1, 2)
+    service.release(1)
+    service.use(2)
+    service.configure(env={"COLOUR": "blue"}, resources={"memory": "9000Gi"})
+    said = service.run("plan", "--model", f"{service.name}:2").stdout
+    assert "+ group model.task server.Env[COLOUR]: blue" in said
+    assert "~ group model.task server.Resources.MemoryMB: 1024 -> 9216000" in said
+    assert "impossible now: 1 node has no 9,216,000 MiB of memory left" in said
+    assert set(service.jobs()) == {"a", "router"}, "nothing has been registered"
+
+
+def test_a_service_lives_in_the_namespace_that_it_names(service):
+    space = f"{service.name}-space"
+    service.agent.ask("PUT", f"/v1/namespace/{space}", {"Name": space})
+    service.configure(nomad={"namespace": space})
+    version = service.build(1)
+    service.run("release")
+    assert service.serves() == version
+    assert service.jobs() == {}, "in the default namespace"
+    found = service.agent.ask("GET", f"/v1/jobs?namespace={space}")
+    assert {one["ID"] for one in found} == {f"{service.name}-a", f"{service.name}-router"}
+    service.run("down", "--volumes")
+    assert service.agent.ask("GET", f"/v1/jobs?namespace={space}") == []
+    assert service.agent.ask("GET", f"/v1/vars?namespace={space}") == []
+    service.agent.ask("DELETE", f"/v1/namespace/{space}")
