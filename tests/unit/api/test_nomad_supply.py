@@ -1,0 +1,74 @@
+"""How a job on Nomad names its images, and when the user is warned that clients may remove them."""
+
+import dataclasses
+import json
+
+import pytest
+
+from mlops_deploy.api.nomad_files import nomad_artefact, nomad_router
+from mlops_deploy.api.nomad_supply import NomadSupply
+from mlops_deploy.spec.refs import Digest
+from mlops_deploy.spec.rendered import JobImage
+from mlops_deploy.store.layout import LayoutStore
+from tests.fakes.carriers import Silent
+from tests.unit.api.test_artefact import CARRIER, ID, IMAGE, PRESET, SPEC, Engine
+
+PUSHED = JobImage(ref=f"registry.example/server@sha256:{'7' * 64}", local=False)
+
+
+def images(artefact):
+    (group,) = artefact.job["TaskGroups"]
+    return {task["Name"]: task["Config"]["image"] for task in group["Tasks"]}
+
+
+def made(image=IMAGE, server_id=ID, carrier=CARRIER):
+    return nomad_artefact(SPEC, carrier, PRESET, image, server_id)
+
+
+def test_an_image_of_an_engine_is_named_by_what_means_it_alone():
+    assert images(made()) == {"bootstrap": f"team/digits:{'b' * 12}", "server": ID}
+    assert (made().server, made().server_id) == ("server:1", ID)
+
+
+def test_an_image_of_a_registry_keeps_the_name_by_which_every_node_can_pull_it():
+    pulled = dataclasses.replace(CARRIER, pulled=True, tags=("registry.example/digits:1",))
+    found = images(made(PUSHED, carrier=pulled))
+    assert found["server"] == PUSHED.ref
+    assert found["bootstrap"].endswith(f"@sha256:{'b' * 64}")
+
+
+def test_the_job_depends_on_no_slot_and_the_router_on_no_address():
+    text = json.dumps(made().job)
+    assert "digits-live-a" not in text
+    assert "digits-live-b" not in text
+    config = nomad_router(SPEC, PRESET)
+    assert '"${SLOT_A}"' in config
+    assert '"${SLOT_B}"' in config
+
+
+class Told(Silent):
+    """Keeps what it is warned of."""
+
+    def __init__(self):
+        self.warnings = []
+
+    def warn(self, text):
+        self.warnings.append(text)
+
+
+@pytest.mark.parametrize(("said", "warnings"), [(None, []), ("clients remove images", ["clients remove images"])])
+def test_the_user_is_warned_of_clients_that_remove_local_images(tmp_path, monkeypatch, said, warnings):
+    monkeypatch.setattr("mlops_deploy.api.prepare.load_stored", lambda *_: None)
+    engine = Engine(**{ID: Digest("5" * 64)})
+    supply = NomadSupply(spec=SPEC, store=LayoutStore(tmp_path), engine=engine, collects=lambda: said)
+    story = Told()
+    supply.prepare(made(), story)
+    assert story.warnings == warnings
+
+
+def test_nobody_is_asked_where_every_image_is_in_a_registry(tmp_path):
+    pulled = dataclasses.replace(CARRIER, pulled=True, tags=("registry.example/digits:1",))
+    artefact = made(PUSHED, carrier=pulled)
+    engine = Engine(**{ID: Digest("5" * 64), artefact.carrier: Digest("6" * 64)})
+    supply = NomadSupply(spec=SPEC, store=LayoutStore(tmp_path), engine=engine, collects=lambda: pytest.fail("asked"))
+    supply.prepare(artefact, Told())
