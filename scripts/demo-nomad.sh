@@ -85,17 +85,25 @@ await_agent() {
 
 give_up() { tail -n 20 "$FOLDER/log" >&2; die "$1; its last lines are above"; }
 
-# An agent of this kind removes its tasks when it ends; what is still mounted then would keep its folder.
+# An agent of this kind tells its tasks to end when it ends, but does not wait for them.
 end_agent() {
-  local mount
+  local left mount
   [ -n "$AGENT" ] || return 0
   say 'ending the agent'
   kill "$AGENT" 2>/dev/null && wait "$AGENT" || true
   AGENT=''
+  left=$(containers) || true # one that went away meanwhile
+  [ -z "$left" ] || docker rm --force --volumes $left >/dev/null || true
   for mount in $(awk -v folder="$FOLDER/" 'index($2, folder) == 1 { print $2 }' /proc/mounts | sort -r); do
     umount "$mount" || return
   done
   rm -rf "$FOLDER"
+}
+
+containers() {
+  docker ps --all --quiet --filter label=com.hashicorp.nomad.alloc_id |
+    xargs --no-run-if-empty docker inspect --format '{{.Id}}{{range .Mounts}} {{.Source}}{{end}}' 2>/dev/null |
+    awk -v folder=" $FOLDER/" 'index($0, folder) { print $1 }'
 }
 
 trap clean_up EXIT
