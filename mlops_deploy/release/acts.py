@@ -232,10 +232,18 @@ def _confirmed(session: Session, route: Route, artefact: Artefact | None) -> Run
 
 
 def _unconfirmed(route: Route, artefact: Artefact | None) -> Run[str | None]:
-    """Why the answers that clients get do not show `route` yet, None when they do."""
+    """Why the answers that clients get do not show `route` yet, None when they do.
+
+    The proxy may follow what is committed a moment later, and the answer of an old server may look like a new one's:
+    where only the server is new, both are of one model. So an answer counts once the proxy says that it has the route.
+    """
+    view = yield from router_view()
+    if view.applied is None:
+        return "the proxy does not answer"
+    if (view.route, view.applied) != (route, route):
+        return "the proxy has another route in force"
     if not route.closed and (artefact is None or route.live is None):
-        view = yield from router_view()
-        return None if view.applied == route else "the proxy has another route in force"
+        return None
     answer = yield from asked(None, artefact.proof.identity if artefact else "/")
     if isinstance(answer, Lost):
         return answer.reason

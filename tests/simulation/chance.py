@@ -139,6 +139,7 @@ def played(story: Story) -> None:
     weather = random.choice(_WEATHERS)
     bad = random.random() < 0.4
     sim.world.fates = [fate(random) if bad else GOOD for _ in range(4)]
+    sim.world.applying = random.choice((0.0, 0.0, 0.02, 0.5, 5.0))
     sim.world.long_requests = random.choice((0.0, 0.02, 0.2))
     story.harmed |= bad or weather.broken > 0
     harm(story, random)

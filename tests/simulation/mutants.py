@@ -21,10 +21,12 @@ from mlops_deploy.release import (
     walk,
 )
 from mlops_deploy.release import lease as leases
-from mlops_deploy.release.effects import Accepted, EnsureSlot, StopSlot
-from mlops_deploy.release.exchange import once
+from mlops_deploy.release.effects import Accepted, EnsureSlot, Lost, StopSlot
+from mlops_deploy.release.exchange import asked, once
 from mlops_deploy.release.journal import Began, Done
+from mlops_deploy.release.state import Artefact, Route
 from mlops_deploy.release.steps import Drain, Shift, Stop
+from tests.simulation import oracle
 
 Patch = pytest.MonkeyPatch
 Generator = Any
@@ -95,6 +97,19 @@ def _done_before_it_is(patch: Patch) -> None:
 
 def _do_not_confirm(patch: Patch) -> None:
     patch.setattr(acts, "_confirmed", nothing)
+
+
+def _confirm_by_the_answer_alone(patch: Patch) -> None:
+    def wrong(route: Route, artefact: Artefact | None) -> Generator:
+        answer = yield from asked(None, artefact.proof.identity if artefact else "/")
+        if isinstance(answer, Lost):
+            return answer.reason
+        if route.closed:
+            return None if answer.status == 503 else "open"
+        return None if artefact is None else readiness.misidentified(artefact.proof, answer)
+
+    patch.setattr(acts, "_unconfirmed", wrong)
+    patch.setattr(oracle.Oracle, "_shows", lambda *_: True)  # the world alone has to find it
 
 
 def _never_renew(patch: Patch) -> None:
@@ -270,6 +285,7 @@ MUTANTS: Final[Mapping[str, Callable[[Patch], None]]] = {
     "act without intent": _act_without_intent,
     "done before it is": _done_before_it_is,
     "do not confirm": _do_not_confirm,
+    "confirm by the answer alone": _confirm_by_the_answer_alone,
     "never renew": _never_renew,
     "renew a lease that is lost": _renew_what_is_lost,
     "touch a slot with traffic": _touch_with_traffic,

@@ -455,6 +455,8 @@ class Oracle:
         step = self.book.step(self.book.begun)
         if not isinstance(step, Shift) or self.route != step.route:
             return False
+        if self.router is None or self.router.applied != step.route:
+            return False  # whoever answered, it may have been asked on another route
         artefact = next((one for one in plan.artefacts if one.key == step.serves), None)
         if step.route.closed:
             return answer.status == 503

@@ -49,14 +49,15 @@ SPEC: Final = DeploySpec(
 
 @cache
 def artefact(version: int) -> Artefact:
-    """Version `version` of the toy model."""
-    content = ContentId(f"{version:x}" * 64)
-    golden = GoldenRequest(request={"inputs": [version]}, expect=({"data": [version]},))
+    """Version `version` of the toy model; from 10 on its last digit is the model's, and it runs on another server."""
+    model, server = version % 10, 1 + version // 10
+    content = ContentId(f"{model:x}" * 64)
+    golden = GoldenRequest(request={"inputs": [model]}, expect=({"data": [model]},))
     proof = Proof(
         endpoint="/ready",
         identity="/model",
         infer="/infer",
-        version=f"v{version}",
+        version=f"v{model}",
         version_in="model_version",
         golden=(golden,),
         deadline=DEADLINE,
@@ -64,10 +65,10 @@ def artefact(version: int) -> Artefact:
     return Artefact(
         model="toy",
         content_id=content,
-        carrier=f"toy:{version}",
-        carrier_digest=Digest(f"{version:x}" * 64),
-        server="server:1",
-        server_id="sha256:1",
+        carrier=f"toy:{model}",
+        carrier_digest=Digest(f"{model:x}" * 64),
+        server=f"server:{server}",
+        server_id=f"sha256:{server}",
         job={"version": version},
         proof=proof,
     )
@@ -111,6 +112,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "recreate-first": Scenario(Start(live=None), strategy="recreate"),
     "rollback-hot": Scenario(Start(live="b", a=1, b=2, before=1), strategy="rollback", candidate=1),
     "rollback-cold": Scenario(Start(live="b", b=2, before=1), strategy="rollback", candidate=1),
+    "next-server": Scenario(Start(a=1), candidate=11),
     "hold": Scenario(Start(a=1), hold=True),
 }
 

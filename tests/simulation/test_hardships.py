@@ -202,3 +202,17 @@ def test_who_mends_a_service_brings_no_server_back_that_was_told_to_stop() -> No
     world.mend()
     world.advance(world.now + 3.0)
     assert world.view("a").state == "absent"
+
+
+@pytest.mark.parametrize("seconds", [0.02, 5.0])
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_route_is_confirmed_once_it_is_in_force_however_late_that_is(name: str, seconds: float) -> None:
+    story = begin(name, 0)
+    story.sim.world.applying = seconds
+    actor = story.release(story.plan)
+    story.sim.go()
+    assert actor.error is None
+    assert actor.outcome is not None
+    assert actor.outcome.code == 0
+    story.settle("advance")
+    story.check()

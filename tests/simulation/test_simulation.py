@@ -102,7 +102,7 @@ def _found() -> str | None:
             story = begin(name, 0)
             story.release(story.plan)
             enumeration.finish(story, "resume")
-        for seed in range(200):
+        for seed in range(600):
             chance.tell(seed)
         for step in range(40):
             chance.overtaken("next", step * 0.01)

@@ -47,6 +47,7 @@ from mlops_deploy.release.state import (
     Slot,
     SlotView,
 )
+from mlops_deploy.release.steps import Shift
 
 LAG = 0.3
 """Seconds after which the router's verdict on a server follows the server."""
@@ -113,6 +114,12 @@ class World:
     slots: dict[Slot, Server | None] = field(default_factory=lambda: {"a": None, "b": None})
     route: Route = CLOSED
     generation: int = 0
+    applying: float = 0.0
+    """Seconds from a commit until the proxy has the route, and requests follow it."""
+    ahead: list[tuple[float, Route]] = field(default_factory=list)
+    """Routes that are committed and not in force yet, and when they will be."""
+    behind: Route | None = None
+    """The route in force while another one is committed already."""
     route_token: int = 0
     keys: dict[str, tuple[object, int, float]] = field(default_factory=dict)
     journals: dict[str, list[str]] = field(default_factory=dict)
@@ -148,17 +155,37 @@ class World:
             while self.pending[slot] and self.pending[slot][0][0] <= self.now:
                 _, token, effect = self.pending[slot].pop(0)
                 self._command(effect, token)
+        self._apply()
         self._serve()
+
+    @property
+    def applied(self) -> Route:
+        """The route in force."""
+        return self.route if self.behind is None else self.behind
+
+    def _apply(self) -> None:
+        """The proxy follows, in the order of the commits."""
+        while self.ahead and self.ahead[0][0] <= self.now:
+            at, route = self.ahead.pop(0)
+            self._leave(self.applied, route, at)
+            self.behind = route
+        if not self.ahead:
+            self.behind = None
+
+    def _leave(self, old: Route, new: Route, at: float) -> None:
+        for slot in SLOTS:
+            if old.weight(slot) and not new.weight(slot):
+                self.left[slot] = at
 
     def _serve(self) -> None:
         """One request now: who gets it must be able to answer it, unless something outside is to blame."""
         if self.now < max(self.silent, self.gone):
             return
-        if self.route.closed:
+        if self.applied.closed:
             self.refused += 1
             return
         for slot in SLOTS:
-            if self.route.weight(slot):
+            if self.applied.weight(slot):
                 self._serve_by(slot)
 
     def _serve_by(self, slot: Slot) -> None:
@@ -207,6 +234,9 @@ class World:
         self.gone = max(self.gone, self.now + seconds)
         self.silent = max(self.silent, self.now + seconds)
         self.started += 1
+        self._leave(self.applied, self.route, self.now)
+        self.behind = None
+        self.ahead.clear()
         self.requests = {"a": 0, "b": 0}
         self.busy = {"a": self.now, "b": self.now}
 
@@ -318,8 +348,9 @@ class World:
         server = self.slots[slot]
         if server is None:
             return
-        if self.route.weight(slot):
-            raise ViolationError(f"I1: slot {slot} is {how} and has weight {self.route.weight(slot)}")
+        weight = max(self.route.weight(slot), self.applied.weight(slot))
+        if weight:
+            raise ViolationError(f"I1: slot {slot} is {how} and has weight {weight}")
         in_flight = self.busy[slot] > self.now and not server.died(self.now)
         if in_flight and self.now - self.left[slot] < self.drain:
             raise ViolationError(f"I1: slot {slot} is {how} with requests in flight, before the drain was over")
@@ -383,7 +414,7 @@ class World:
         quiet = self.now < self.silent
         return RouterView(
             route=self.route,
-            applied=None if quiet else self.route,
+            applied=None if quiet else self.applied,
             generation=self.generation,
             token=self.route_token,
             a=self._lane("a", quiet=quiet),
@@ -408,8 +439,11 @@ class World:
         for slot in SLOTS:
             if effect.route.weight(slot) > self.route.weight(slot):
                 self._admitted(slot)
-            if self.route.weight(slot) and not effect.route.weight(slot):
-                self.left[slot] = self.now
+        if self.applying:
+            self.behind = self.applied
+            self.ahead.append((self.now + self.applying, effect.route))
+        else:
+            self._leave(self.route, effect.route, self.now)
         self.route, self.route_token = effect.route, effect.token
         self.generation += 1
         return Committed(generation=self.generation)
@@ -450,16 +484,28 @@ class World:
             return Refused(reason=f"the journal has {len(lines)} lines")
         if lines and '"kind":"ended"' in lines[-1] and '"kind":"taken"' not in effect.line:
             raise ViolationError(f"I10: {effect.journal} goes on after its end: {effect.line[:200]}")
+        self._recorded(effect)
         lines.append(effect.line)
         return Written(index=len(lines))
+
+    def _recorded(self, effect: AppendLine) -> None:
+        """I9: whoever says that requests were sent elsewhere has seen them there."""
+        said = json.loads(effect.line)
+        plan = self.plans.get(effect.journal)
+        if said["kind"] != "done" or plan is None:
+            return
+        planned = plan.steps[said["index"]]
+        step = planned.undo[said["part"]] if said["undo"] else planned.step
+        if isinstance(step, Shift) and step.route == self.route != self.applied:
+            raise ViolationError(f"I9: {step} is done and requests go by {self.applied}")
 
     def _ask(self, slot: Slot | None, path: str, body: object) -> Answer:
         if self.now < self.silent:
             return Lost(reason="the proxy does not answer")
         if slot is None:
-            if self.route.closed:
+            if self.applied.closed:
                 return Answered(status=503)
-            slot = "b" if self.route.share_b else "a"
+            slot = "b" if self.applied.share_b else "a"
         server = self._settled(slot)
         if server is None or not server.answers(self.now):
             return Lost(reason="connection refused")
