@@ -1,5 +1,5 @@
 # Written by `mlops-deploy render`: change mlops.yml and render again.
-# `nomad job run FILE` runs it.
+# For reading: `mlops-deploy release` registers it, and makes the state that the router follows.
 job "digits-test-b" {
   type        = "service"
   datacenters = ["*"]
