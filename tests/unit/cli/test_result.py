@@ -39,8 +39,8 @@ def test_a_release_prints_what_is_live_and_its_id(capsys):
     assert out == f"toy@222222222222 {report.release}\n"
     assert error is None
     assert said[0] == "released: toy@222222222222 is live in slot b"
-    assert said[1] == "meanwhile the router counted 110 requests, 0 failed (slot a 67, slot b 43)"
-    assert said[2] == "the switch took 10.0 ms, all of it 4.5 s"
+    assert said[1] == "meanwhile the router counted 111 requests, 0 failed (slot a 67, slot b 44)"
+    assert said[2] == "the switch took 15.0 ms, all of it 4.5 s"
     assert said[3:] == ["next: `mlops-deploy status -e prod` shows it, `mlops-deploy rollback -e prod` goes back"]
 
 
@@ -154,11 +154,11 @@ def test_the_json_of_a_release():
             "a": {"version": "toy@111111111111", "state": "running", "share": 0},
             "b": {"version": "toy@222222222222", "state": "running", "share": 10_000},
         },
-        "requests": 110, "failed": 0,
-        "by_slot": {"a": {"requests": 67, "failed": 0}, "b": {"requests": 43, "failed": 0}},
+        "requests": 111, "failed": 0,
+        "by_slot": {"a": {"requests": 67, "failed": 0}, "b": {"requests": 44, "failed": 0}},
         "switch_seconds": 0, "seconds": 0,
     }  # fmt: skip
-    assert found["switch_seconds"] == pytest.approx(0.01)
+    assert found["switch_seconds"] == pytest.approx(0.015)
     assert found["seconds"] == pytest.approx(4.485, abs=0.001)
 
 
