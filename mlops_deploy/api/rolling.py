@@ -115,10 +115,8 @@ def _carry_out(work: _Work) -> Report:
     try:
         work.rolling.register(work.plan.candidate, work.plan.before.index)
         work.story.say(work.plan.steps[0])
-        view = _until(work, {"waiting", "settled"})
-        _prove(work, view)
-        if view.state == "waiting" and view.deployment is not None:
-            view = _still_waiting(work, view)
+        view = _proven(work)
+        if view.state == "waiting":
             work.rolling.promote(view.deployment or "")
             exposed = True
             work.story.say(f"promoted deployment `{(view.deployment or '')[:8]}`")
@@ -130,8 +128,21 @@ def _carry_out(work: _Work) -> Report:
     return _report(work, "released", 0, None, started)
 
 
-def _until(work: _Work, wanted: set[RollingState]) -> RollingView:
-    """Wait for the version that was registered to get there."""
+def _proven(work: _Work) -> RollingView:
+    """Wait until every server has proved itself that is there now: another one may have taken a canary's place."""
+    proven: set[str] = set()
+    while True:
+        view = _until(work, {"waiting", "settled"}, complete=True)
+        if proven.issuperset(view.servers):
+            return view
+        for server in view.servers:
+            if server not in proven:
+                _prove(work, server)
+                proven.add(server)
+
+
+def _until(work: _Work, wanted: set[RollingState], *, complete: bool = False) -> RollingView:
+    """Wait for the version that was registered to get there; with `complete` for its servers too."""
     until = work.clock.elapsed() + work.deadline
     told = ""
     while True:
@@ -140,34 +151,27 @@ def _until(work: _Work, wanted: set[RollingState]) -> RollingView:
             raise LockedError(f"job `{work.plan.project}` was registered anew by somebody else", hint=_LOOK)
         if view.cause is not None:
             raise _FailedError(view.cause.message, detail=view.cause.lines)
-        if view.state in wanted:
+        if view.state in wanted and (view.complete or not complete):
             return view
         if work.clock.elapsed() >= until:
-            raise _FailedError(f"it is still {view.state} after {work.deadline:g} s")
+            missing = complete and view.state in wanted
+            there = f", with {len(view.servers)} of {view.wanted} servers to prove their model" if missing else ""
+            raise _FailedError(f"it is still {view.state} after {work.deadline:g} s{there}")
         if (said := f"{view.state}: {view.healthy} of {view.wanted} healthy") != told:
             work.story.say(said)
             told = said
         _rest(work)
 
 
-def _prove(work: _Work, view: RollingView) -> None:
-    """Every new server proves by itself that this very model answers; an old one is not asked."""
-    for server in view.servers:
-        strikes = 0
-        while (why := work.rolling.prove(server, work.command, PROOF_SECONDS)) is not None:
-            strikes += 1
-            if strikes >= STRIKES:
-                raise _FailedError(f"server `{server[:8]}` does not prove its model: {why}")
-            _rest(work)
-        work.story.say(f"server `{server[:8]}` proves its model")
-
-
-def _still_waiting(work: _Work, view: RollingView) -> RollingView:
-    """The canary's health right before it is promoted: it may have gone since it was seen."""
-    now = _until(work, {"waiting"})
-    if now.servers != view.servers:
-        _prove(work, now)
-    return now
+def _prove(work: _Work, server: str) -> None:
+    """A new server proves by itself that this very model answers."""
+    strikes = 0
+    while (why := work.rolling.prove(server, work.command, PROOF_SECONDS)) is not None:
+        strikes += 1
+        if strikes >= STRIKES:
+            raise _FailedError(f"server `{server[:8]}` does not prove its model: {why}")
+        _rest(work)
+    work.story.say(f"server `{server[:8]}` proves its model")
 
 
 def _rest(work: _Work) -> None:

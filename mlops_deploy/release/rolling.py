@@ -25,7 +25,7 @@ class RollingView:
     """The job of a service. `version` counts its registrations, `index` is what a registration must name (0 for none).
 
     `starting` until the canaries, or without any all servers, are healthy; `waiting` for a promotion; `rolling` after
-    it; `settled` when the cluster has nothing left to do. `servers` are the allocations of this version.
+    it; `settled` when the cluster has nothing left to do. `servers` are the allocations of this version that are healthy.
     """
 
     state: RollingState
@@ -43,6 +43,11 @@ class RollingView:
     def busy(self) -> bool:
         """Whether a deployment is under way."""
         return self.deployment is not None and self.state in {"starting", "waiting", "rolling"}
+
+    @property
+    def complete(self) -> bool:
+        """Whether all servers are there that prove their model for this version: one at least."""
+        return len(self.servers) >= max(1, self.wanted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,6 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import websocket
 
-from mlops_deploy.adapters.keeper import Stream
 from mlops_deploy.adapters.nomad.client import NomadClient
 from mlops_deploy.adapters.nomad.errors import forbidden, silence
 from mlops_deploy.adapters.nomad.session import PATIENCE, headers, is_loopback
@@ -25,31 +24,36 @@ _LAST_WORDS: Final = 0.5
 _SHOWN: Final = 300
 
 
-def exec_stream(client: NomadClient, alloc_id: str, task: str, argv: Sequence[str]) -> Stream:
+def exec_stream(client: NomadClient, alloc_id: str, task: str, argv: Sequence[str]) -> "Execution":
     """Start `argv` in a task; what it says on standard error, or its end by an error, is raised by `receive`.
 
     `UnreachableError` when no such connection can be made.
     """
     client.check()
-    return _Execution(
-        client.cluster, f"client/allocation/{alloc_id}/exec", {"task": task, "command": _json(list(argv))}
-    )
+    return Execution(client.cluster, f"client/allocation/{alloc_id}/exec", {"task": task, "command": _json(list(argv))})
 
 
-class _Execution:
+class Execution:
+    """A program in a task, as a stream of the keeper's kind; `code` is what it ended with, None until that is known.
+
+    A connection that ends says nothing of how the program did.
+    """
+
     def __init__(self, cluster: Cluster, path: str, what: dict[str, str]) -> None:
         self._cluster = cluster
         self._path = path
         self._socket: Any = _connected(cluster, f"{path}?{urlencode({**what, **_where(cluster)}, quote_via=quote)}")
         self._ended = False
+        self.code: int | None = None
 
     def send(self, data: bytes, seconds: float) -> None:
+        """See `adapters.keeper.Stream`."""
         self._socket.settimeout(seconds)
         for start in range(0, len(data), _CHUNK):
             self._put({"data": base64.b64encode(data[start : start + _CHUNK]).decode()})
 
     def receive(self, seconds: float) -> bytes:
-        """Wait for some output; the time is for each piece of a frame."""
+        """See `adapters.keeper.Stream`; the time is for each piece of a frame."""
         while not self._ended:
             frame = self._frame(seconds)
             if out := _data(frame, "stdout"):
@@ -92,8 +96,9 @@ class _Execution:
     def _end(self, frame: dict[str, Any]) -> None:
         if frame.get("exited"):
             self._ended = True
-            if code := (frame.get("result") or {}).get("exit_code"):
-                raise ConnectionError(f"it has ended with exit code {code}")
+            self.code = (frame.get("result") or {}).get("exit_code") or 0  # Nomad leaves a zero out
+            if self.code:
+                raise ConnectionError(f"it has ended with exit code {self.code}")
 
     def _all_of(self, err: bytes) -> str:
         """What else comes on standard error, as long as it comes quickly."""
@@ -139,7 +144,7 @@ def _connected(cluster: Cluster, resource: str) -> object:
 
 def _no_way(cluster: Cluster, why: str) -> UnreachableError:
     return UnreachableError(
-        f"no program can be spoken with through `{cluster.place}`: {why}",
+        f"no program can be spoken with through `{cluster.place}`: {cluster.redacted(why)}",
         hint="let WebSocket connections pass the proxy in between, or set `NOMAD_ADDR` to an agent itself",
     )
 

@@ -40,7 +40,9 @@ class NomadRolling:
             return RollingView(state="absent", version=job.version, index=job.index, wanted=self._count)
         deployment = self._client.deployment_of(job.id)
         mine = deployment if deployment is not None and deployment["JobVersion"] == job.version else None
-        ours = [one for one in map(Allocation.read, self._client.allocations(job.id)) if one.version == job.version]
+        theirs = [one for one in self._client.allocations(job.id) if one["JobVersion"] == job.version]
+        ours = [Allocation.read(one) for one in theirs]
+        healthy = {one["ID"] for one in theirs if (one.get("DeploymentStatus") or {}).get("Healthy")}
         group = {} if mine is None else next(iter(mine["TaskGroups"].values()))
         evaluations = self._client.raw("GET", f"job/{job.id}/evaluations")
         cause = self._cause(job, ours, mine, evaluations)
@@ -51,7 +53,7 @@ class NomadRolling:
             key=job.key,
             content=job.content,
             deployment=None if mine is None else mine["ID"],
-            servers=tuple(one.id for one in ours if one.wanted and one.status == "running"),
+            servers=tuple(one.id for one in ours if one.wanted and one.status == "running" and one.id in healthy),
             healthy=group.get("HealthyAllocs", 0),
             wanted=group.get("DesiredCanaries") or group.get("DesiredTotal", self._count),
             cause=cause,
@@ -83,10 +85,10 @@ class NomadRolling:
             while stream.receive(seconds):
                 pass
         except OSError as error:
-            return str(error)
+            return None if stream.code == 0 else str(error)
         finally:
             stream.close()
-        return None
+        return None if stream.code == 0 else "the connection ended before its proof did"
 
     def promote(self, deployment: str) -> None:
         """See `ports.Rolling`."""

@@ -121,7 +121,8 @@ def test_a_first_release_has_no_canary():
 
 
 def test_another_canary_than_the_one_that_proved_itself_proves_itself_too():
-    job = Job(seen("waiting"), seen("waiting", servers=("other",)), seen("settled"))
+    other = seen("waiting", servers=("other",))
+    job = Job(seen("waiting"), other, other, seen("settled"))
     assert release(job).code == 0
     assert job.did[1:] == [("prove", "canary"), ("prove", "other"), ("promote", "d" * 36)]
 
@@ -145,6 +146,30 @@ def test_a_canary_may_fail_its_proof_twice_and_not_three_times():
     assert release(Job(*views, proofs=["wrong", "wrong"])).code == 0
     done = release(Job(*views, proofs=["wrong"] * 3))
     assert (done.code, done.reason) == (4, "server `canary` does not prove its model: wrong")
+
+
+@pytest.mark.parametrize("before", [BEFORE, RollingView(state="absent")])
+@pytest.mark.parametrize("state", ["waiting", "settled"])
+def test_nothing_is_released_while_no_server_is_there_to_prove_its_model(state, before):
+    job = Job(seen(state, servers=()), before=before)
+    done = release(job)
+    assert (done.result, done.code) == ("reverted", 4)
+    assert done.reason == f"it is still {state} after 20 s, with 0 of 1 servers to prove their model"
+    assert [deed[0] for deed in job.did] == ["register", "back"]
+
+
+def test_a_first_release_waits_for_the_servers_that_are_missing():
+    few, all_three = ("one", "two"), ("one", "two", "three")
+    views = (seen("settled", servers=few, wanted=3), seen("settled", servers=all_three, wanted=3))
+    job = Job(*views, before=RollingView(state="absent"))
+    assert release(job, count=3).code == 0
+    assert [server for deed, server, *_ in job.did if deed == "prove"] == list(all_three)
+
+
+def test_a_canary_that_is_gone_right_after_its_proof_is_not_promoted():
+    job = Job(seen("waiting"), seen("waiting", servers=()))
+    assert release(job).code == 4
+    assert not any(deed[0] == "promote" for deed in job.did)
 
 
 def test_waiting_has_an_end():

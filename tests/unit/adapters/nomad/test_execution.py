@@ -14,8 +14,10 @@ import pytest
 from mlops_deploy.adapters.nomad import execution
 from mlops_deploy.adapters.nomad.client import NomadClient
 from mlops_deploy.adapters.nomad.execution import exec_stream
+from mlops_deploy.adapters.nomad.rolling import NomadRolling
 from mlops_deploy.adapters.nomad.settings import Cluster
 from mlops_deploy.errors import UnreachableError, UnusableInputError
+from mlops_deploy.spec.owner import Owner
 
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 
@@ -241,3 +243,29 @@ def test_nobody_is_there():
     client.__dict__["_session"] = None
     with pytest.raises(UnreachableError, match="nothing listens there"):
         exec_stream(client, "id", "main", ["cat"])
+
+
+def ended(code):
+    return lambda peer: (peer.say(exited=True, result={"exit_code": code} if code else {}), peer.hear())
+
+
+@pytest.mark.parametrize(
+    ("play", "why"),
+    [
+        (ended(0), None),
+        (ended(3), "it has ended with exit code 3"),
+        (lambda peer: peer.send(CLOSE, struct.pack("!H", 1000)), "the connection ended before its proof did"),
+        (lambda peer: (peer.out(b"ready\n"), peer.send(CLOSE, b"")), "the connection ended before its proof did"),
+        (lambda peer: (peer.out(b"a warning", "stderr"), ended(0)(peer)), None),
+        (lambda peer: (peer.out(b"no model", "stderr"), ended(1)(peer)), "no model"),
+        (lambda peer: (peer.out(b"half a wo", "stderr"), peer.send(CLOSE, b"")), "half a wo"),
+    ],
+)
+def test_only_exit_code_zero_is_a_proof(play, why):
+    def accepted(peer):
+        peer.accept()
+        play(peer)
+
+    with agent(accepted) as (client, _):
+        rolling = NomadRolling(Owner(service="toy", environment=None), 1, client)
+        assert rolling.prove("id", ["prove"], 5) == why
