@@ -372,9 +372,9 @@ class TestRights:
             (lambda one: one.register(job("x"), 0), "`submit-job` in namespace `default`"),
             (lambda one: one.plan(job("x")), "`submit-job` in namespace `default`"),
             (lambda one: one.deregister("x", purge=True), "`submit-job` in namespace `default`"),
-            (lambda one: one.variable("nomad/jobs/x"), "`read` on variables `nomad/jobs/x`"),
-            (lambda one: one.put_variable("nomad/jobs/x", {"a": "b"}, 0), "`write` on variables `nomad/jobs/x`"),
-            (lambda one: one.delete_variable("nomad/jobs/x"), "`destroy` on variables `nomad/jobs/x`"),
+            (lambda one: one.variable("nomad/jobs/x"), "`read` on variables `nomad/jobs/x*`"),
+            (lambda one: one.put_variable("nomad/jobs/x", {"a": "b"}, 0), "`write` on variables `nomad/jobs/x*`"),
+            (lambda one: one.delete_variable("nomad/jobs/x"), "`destroy` on variables `nomad/jobs/x*`"),
         ],
         ids=lambda one: None if callable(one) else one,
     )

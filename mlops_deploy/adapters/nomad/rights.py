@@ -71,7 +71,8 @@ def needed_right(method: str, path: str, namespace: str) -> Right:
 
 
 def _variable_right(deed: str, capability: str, path: str, namespace: str) -> Right:
-    where = path.removeprefix("var/") if path != "vars" else "nomad/jobs/*"
+    # The state of a service is one variable and what it names: a policy gives the right to all of it.
+    where = f"{path.removeprefix('var/').partition('/pages/')[0]}*" if path != "vars" else "nomad/jobs/*"
     inner = f'variables {{ path "{where}" {{ capabilities = ["{capability}"] }} }}'
     return Right(
         deed=deed,
