@@ -58,12 +58,12 @@ def silence(cluster: Cluster, error: Exception) -> DeployError:
         if isinstance(cause, _HUNG_UP) and cluster.address.startswith("https:"):
             return _unwanted(cluster, "hung up, as one does that asks for")
     hint = "set `NOMAD_ADDR` to the address of an agent of the cluster, or start one"
-    return UnreachableError(f"no Nomad API answers at `{cluster.place}`: {_reason(causes)}", hint=hint)
+    return UnreachableError(f"no Nomad API answers at `{cluster.place}`: {_reason(cluster, causes)}", hint=hint)
 
 
 def strange(cluster: Cluster, answer: requests.Response) -> DeployError:
     """Something answers that is not Nomad: a web page, a redirection, a text where a document is due."""
-    text = re.sub(r"<[^>]*>|\s+", " ", answer.text[:2000]).strip()
+    text = re.sub(r"<[^>]*>|\s+", " ", cluster.redacted(answer.text)[:2000]).strip()
     what = " ".join(text.split())[:80] or answer.reason or "nothing"
     return UnreachableError(
         f"what answers at `{cluster.place}` is not a Nomad API: status {answer.status_code}, `{what}`",
@@ -73,7 +73,7 @@ def strange(cluster: Cluster, answer: requests.Response) -> DeployError:
 
 def refusal(cluster: Cluster, answer: requests.Response) -> DeployError:
     """A Nomad API says no."""
-    text = said(answer.text)
+    text = said(cluster.redacted(answer.text))
     if any(one in text for one in ("Permission denied", *_TOKENS)):
         return forbidden(cluster, answer.request.method or "GET", _path(answer), text)
     if "HTTP request to an HTTPS server" in text:
@@ -203,7 +203,7 @@ def _unwanted(cluster: Cluster, how: str) -> UnreachableError:
     )
 
 
-def _reason(causes: list[BaseException]) -> str:
+def _reason(cluster: Cluster, causes: list[BaseException]) -> str:
     for cause in causes:
         if isinstance(cause, (TimeoutError, requests.Timeout)):
             return "it is silent"
@@ -212,7 +212,8 @@ def _reason(causes: list[BaseException]) -> str:
         if isinstance(cause, OSError) and cause.errno in _REASONS:
             return _REASONS[cause.errno]
     last = causes[-1]
-    return (getattr(last, "strerror", None) or str(last) or type(last).__name__).lower().rstrip(".")
+    text = getattr(last, "strerror", None) or str(last) or type(last).__name__
+    return cluster.redacted(text).lower().rstrip(".")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

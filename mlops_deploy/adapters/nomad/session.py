@@ -4,6 +4,7 @@ Also python-nomad asks through it, so what that library leaves out or sets other
 the region, TLS, the time a request may take, and its errors.
 """
 
+import base64
 import ipaddress
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -42,8 +43,7 @@ class Session(requests.Session):
         self.proxies.update(_proxies(cluster))
         self.headers.update(headers(cluster))
         if cluster.user is not None:
-            name, _, password = cluster.user.reveal().partition(":")
-            self.auth = (name, password)
+            self.headers["Authorization"] = f"Basic {base64.b64encode(cluster.user.reveal().encode()).decode()}"
         self._mount()
 
     def ask(self, method: str, url: str, **options: object) -> requests.Response:

@@ -1,5 +1,6 @@
 """Which cluster, and as whom: the `NOMAD_*` variables of the `nomad` command, with the same meaning."""
 
+import base64
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ DEFAULT_NAMESPACE: Final = "default"
 
 _TRUE: Final = {"1", "t", "T", "TRUE", "true", "True"}
 _SOCKET: Final = "unix://"
+_LEAST_SECRET: Final = 4
+"""Characters of what is looked for in the words of others: a shorter text is part of many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +57,8 @@ class Cluster:
             socket=socket,
             namespace=_one_namespace(namespace or given.get("NOMAD_NAMESPACE", DEFAULT_NAMESPACE)),
             region=region or given.get("NOMAD_REGION"),
-            token=_secret(given.get("NOMAD_TOKEN")),
-            user=_secret(given.get("NOMAD_HTTP_AUTH") or user),
+            token=_secret("NOMAD_TOKEN", given.get("NOMAD_TOKEN")),
+            user=_user(given.get("NOMAD_HTTP_AUTH"), user),
             ca_file=given.get("NOMAD_CACERT"),
             ca_folder=given.get("NOMAD_CAPATH"),
             client_cert=given.get("NOMAD_CLIENT_CERT"),
@@ -68,6 +71,14 @@ class Cluster:
     def place(self) -> str:
         """Where it is, as a user would write it."""
         return f"{_SOCKET}{self.socket}" if self.socket else self.address
+
+    def redacted(self, text: str) -> str:
+        """`text` of somebody else, without what is secret here: a library or a proxy may quote a request's headers."""
+        secrets = [one.reveal().strip() for one in (self.token, self.user) if one is not None]
+        secrets += [base64.b64encode(self.user.reveal().encode()).decode()] if self.user else []
+        for secret in secrets:
+            text = text.replace(secret, "[redacted]") if len(secret) >= _LEAST_SECRET else text
+        return text
 
     def tls(self) -> ssl.SSLContext:
         """What a TLS connection to the cluster is checked with, and shown as our own certificate.
@@ -134,8 +145,23 @@ def _one_namespace(name: str) -> str:
     return name
 
 
-def _secret(value: str | None) -> Secret | None:
-    return None if value is None else Secret(value)
+def _user(given: str | None, in_address: str | None) -> Secret | None:
+    return _secret("NOMAD_HTTP_AUTH", given) if given else _secret("NOMAD_ADDR", in_address)
+
+
+def _secret(variable: str, value: str | None) -> Secret | None:
+    """`value`, which becomes part of a header; what no header holds would be quoted by the library that refuses it."""
+    if value is None:
+        return None
+    if "\n" in value or "\r" in value:
+        raise UnusableInputError(
+            f"`{variable}` holds a line break", hint=f'set it without one: `export {variable}="$(cat FILE)"` drops it'
+        )
+    if not value.isprintable() or value != value.strip() or (variable == "NOMAD_TOKEN" and not value.isascii()):
+        raise UnusableInputError(
+            f"`{variable}` holds a blank at an end, or a character that no header has", hint="copy it anew"
+        )
+    return Secret(value)
 
 
 def _authorities(file: str | None, folder: str | None) -> str | None:

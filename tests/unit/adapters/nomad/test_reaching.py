@@ -18,6 +18,7 @@ from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputErro
 from mlops_deploy.spec.nomad import NomadSpec
 from mlops_deploy.spec.owner import Owner
 from mlops_deploy.spec.rendered import JobImage
+from mlops_deploy.spec.secret import Secret
 from tests.fakes.nomad_api import NomadApi
 
 PAGE = "<!DOCTYPE html><html><head><title>Please sign in</title></head><body>Sign in</body></html>"
@@ -121,6 +122,22 @@ class TestStrangers:
         assert f"what answers at `{address}` is not a Nomad API: status {status}" in message
         assert "Please sign in" in message
         assert "<" not in message
+
+    @pytest.mark.parametrize("status", [200, 403, 500])
+    @pytest.mark.parametrize("kind", ["text/html", "text/plain"])
+    def test_one_that_shows_what_it_was_asked_shows_no_secret(self, status, kind):
+        shown = "X-Nomad-Token: T0ken Basic bWU6cEFzcw=="
+        with answering(status, shown, Content_Type=kind) as (address, _), pytest.raises(DeployError) as refused:
+            client(address, NOMAD_TOKEN="T0ken", NOMAD_HTTP_AUTH="me:pAss").check()
+        shown = f"{refused.value.message} {refused.value.hint} {refused.value.detail}"
+        assert "[redacted]" in shown
+        assert not any(secret in shown for secret in ("T0ken", "bWU6cEFzcw=="))
+
+    def test_what_a_library_says_is_said_without_the_token(self):
+        one = Cluster(address="http://127.0.0.1:1", token=Secret("T0ken\n"))
+        message = unreachable(NomadClient(one).check)
+        assert "[redacted]" in message
+        assert "t0ken" not in message.lower()
 
     @pytest.mark.parametrize("status", [301, 302, 307])
     def test_a_redirection_is_not_followed_with_the_token(self, status):

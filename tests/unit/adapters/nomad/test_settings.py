@@ -142,3 +142,32 @@ class TestTls:
 def test_reading_settings_loads_no_library():
     code = "import mlops_deploy.adapters.nomad.settings, sys; assert not {'nomad', 'requests'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+@pytest.mark.parametrize(
+    ("variable", "written"),
+    [("NOMAD_TOKEN", "67ef50f4"), ("NOMAD_HTTP_AUTH", "me:67ef50f4"), ("NOMAD_ADDR", "http://me:67ef50f4%0A@nomad")],
+)
+def test_a_secret_with_a_line_break_is_refused_and_not_shown(variable, written, end):
+    with pytest.raises(UnusableInputError, match=f"^`{variable}` holds a line break$") as refused:
+        cluster(**{variable: written if variable == "NOMAD_ADDR" else written + end})
+    assert refused.value.exit_code == 2
+    assert "67ef50f4" not in f"{refused.value.message} {refused.value.hint} {refused.value.detail}"
+
+
+@pytest.mark.parametrize("written", ["67ef50f4\0", "\t67ef50f4", " 67ef50f4", "67ef\x1b50f4", "67ef50f4…"])
+def test_a_token_that_no_header_holds_is_refused_and_not_shown(written):
+    with pytest.raises(UnusableInputError, match=r"^`NOMAD_TOKEN` holds") as refused:
+        cluster(NOMAD_TOKEN=written)
+    assert "50f4" not in f"{refused.value.message} {refused.value.hint}"
+
+
+def test_a_name_and_a_password_may_have_letters_of_any_language():
+    assert cluster(NOMAD_HTTP_AUTH="zoë:пароль").user.reveal() == "zoë:пароль"
+
+
+def test_what_others_say_is_shown_without_our_secrets():
+    found = cluster(NOMAD_TOKEN="67ef50f4", NOMAD_HTTP_AUTH="me:secret")
+    said = found.redacted("X-Nomad-Token: 67ef50f4, Authorization: Basic bWU6c2VjcmV0, me:secret")
+    assert said == "X-Nomad-Token: [redacted], Authorization: Basic [redacted], [redacted]"
