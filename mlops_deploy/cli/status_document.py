@@ -88,6 +88,7 @@ def _slot(status: Status, slot: Slot) -> Document:
         if view.cause
         else None,
         "ended": {"message": view.ended.message, "lines": list(view.ended.lines)} if view.ended else None,
+        "remark": view.remark or None,
     }
 
 

@@ -110,6 +110,8 @@ def _slot_lines(status: Status, slot: Slot, branch: str, trunk: str) -> Iterator
     if view.restarts:
         parts.append(f"{view.restarts} restarts")
     yield "  ".join(parts).rstrip()
+    if view.remark:
+        yield f"{trunk}    {view.remark}"
     if (why := view.cause or view.ended) is not None:
         yield f"{trunk}    {why.message}"
         yield from (f"{trunk}    | {line}" for line in why.lines[-_SHOWN:])

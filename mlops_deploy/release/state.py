@@ -127,7 +127,8 @@ class SlotView:
     """One slot as its target sees it. `key` names the artefact; `revision` changes when a task was made anew.
 
     `preparing` while the bootstrap runs, `failed` with a `cause` when waiting is of no use. `ended` tells of the server
-    of a slot that is `stopped`, or that was started again a moment ago; None where a target does not know.
+    of a slot that is `stopped`, or that was started again a moment ago; None where a target does not know. `remark`
+    is a sentence of the target's on what else people should know of it.
     """
 
     slot: Slot
@@ -138,6 +139,7 @@ class SlotView:
     restarts: int = 0
     cause: Cause | None = None
     ended: End | None = None
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Final, cast
 
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.render.layout import Document, Value, refuse_unspeakable
+from mlops_deploy.render.nomad_fingerprint import signed
 from mlops_deploy.render.nomad_tasks import BOOTSTRAP_LOGS, MODELS, SERVER_LOGS, bootstrap, memory, server, spent
 from mlops_deploy.render.nomad_text import nanoseconds, refuse_replaced
 from mlops_deploy.spec.deploy import DeploySpec, JsonValue
@@ -90,7 +91,7 @@ def slot_document(owner: Owner, slot: str, job: Mapping[str, JsonValue], *, cont
     Another key makes Nomad replace the allocation; the same job leaves it alone.
     """
     labels = owner.labels(slot) | {f"{LABEL}content": content, f"{LABEL}key": key}
-    return named(f"{owner.project}-{slot}", cast("Document", job), labels)
+    return signed(named(f"{owner.project}-{slot}", cast("Document", job), labels))
 
 
 def named(name: str, job: Document, labels: Mapping[str, str]) -> Document:

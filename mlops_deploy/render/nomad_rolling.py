@@ -6,6 +6,7 @@ from typing import Final, cast
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.render.layout import Document, Value
 from mlops_deploy.render.nomad import named, volume_of
+from mlops_deploy.render.nomad_fingerprint import signed
 from mlops_deploy.spec.deploy import JsonValue
 from mlops_deploy.spec.owner import LABEL, Owner
 
@@ -31,7 +32,7 @@ def rolling_document(owner: Owner, job: Mapping[str, JsonValue], *, count: int, 
     own: Document = {"MaxParallel": 1, "Canary": 1, "AutoPromote": False, "AutoRevert": False}
     update: Document = {**cast("Document", group["Update"]), **own}
     tasks: list[Value] = [_tagged(task) for task in cast("list[Document]", group["Tasks"])]
-    return {**made, "TaskGroups": [{**group, "Count": count, "Update": update, "Tasks": tasks}]}
+    return signed({**made, "TaskGroups": [{**group, "Count": count, "Update": update, "Tasks": tasks}]})
 
 
 def _tagged(task: Document) -> Document:

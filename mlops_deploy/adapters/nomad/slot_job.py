@@ -5,12 +5,17 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from mlops_deploy.ports import Task
+from mlops_deploy.render.nomad_fingerprint import fingerprint, is_edited
 from mlops_deploy.spec.owner import LABEL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotJob:
-    """One registered job. `version` counts its registrations, `index` is that of the last one; memory in MiB."""
+    """One registered job. `version` counts its registrations, `index` is that of the last one; memory in MiB.
+
+    One that was scaled to nothing is `stopped` too. `edited`: somebody has changed what it runs and left its meta as it
+    was; then `fingerprint` alone tells what it is.
+    """
 
     id: str
     version: int
@@ -22,6 +27,8 @@ class SlotJob:
     drivers: tuple[str, ...]
     devices: tuple[str, ...]
     volumes: tuple[str, ...]
+    edited: bool
+    fingerprint: str
 
     @classmethod
     def read(cls, job: Mapping[str, Any]) -> Self:
@@ -33,24 +40,31 @@ class SlotJob:
             id=job["ID"],
             version=job.get("Version") or 0,
             index=job.get("JobModifyIndex") or 0,
-            stopped=bool(job.get("Stop")),
+            stopped=bool(job.get("Stop")) or group.get("Count") == 0,
             meta=job.get("Meta") or {},
             whereabouts=_whereabouts(job),
             memory={name: asked.get("MemoryMB") or 0 for name, asked in resources.items()},
             drivers=tuple(sorted({task["Driver"] for task in group["Tasks"]})),
             devices=tuple(sorted(set(devices))),
             volumes=tuple(one["Source"] for one in (group.get("Volumes") or {}).values()),
+            edited=is_edited(job),
+            fingerprint=fingerprint(job),
         )
 
     @property
     def key(self) -> str | None:
-        """The key of the artefact that it runs."""
+        """The key of the artefact that it runs; of one that was edited a text that is the key of none."""
+        return self.fingerprint if self.edited else self.labelled
+
+    @property
+    def labelled(self) -> str | None:
+        """The key that its meta says."""
         return self.meta.get(f"{LABEL}key")
 
     @property
     def content(self) -> str | None:
-        """The content id of the model that it runs."""
-        return self.meta.get(f"{LABEL}content")
+        """The content id of the model that it runs, None where that is not known."""
+        return None if self.edited else self.meta.get(f"{LABEL}content")
 
     def limit(self, task: Task) -> str:
         """How much memory a task may have, in words."""

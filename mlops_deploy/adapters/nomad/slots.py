@@ -11,7 +11,7 @@ from mlops_deploy.adapters.faults import Fault
 from mlops_deploy.adapters.nomad.allocations import Allocation, Blocked, current, judge
 from mlops_deploy.adapters.nomad.client import NomadClient, Params
 from mlops_deploy.adapters.nomad.slot_job import SlotJob
-from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.errors import ConflictError, UnusableInputError
 from mlops_deploy.release.state import Slot, SlotState
 from mlops_deploy.spec.owner import Owner
 
@@ -64,6 +64,13 @@ class Slots:
         if not self._owner.owns(found.get("Meta") or {}, slot):
             raise not_ours(self.name(slot))
         return SlotJob.read(found)
+
+    def stopped_job(self, slot: Slot) -> SlotJob | None:
+        """The job of `slot` after it was cleared; `ConflictError` when somebody has begun something in it since."""
+        job = self.job(slot)
+        if job is not None and not job.stopped:
+            raise ConflictError("somebody else has changed the job meanwhile", hint="plan again")
+        return job
 
     def look(self, slot: Slot) -> Look:
         """What there is of `slot` now."""

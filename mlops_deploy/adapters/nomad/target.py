@@ -20,14 +20,15 @@ from mlops_deploy.adapters.nomad.volumes import Volumes
 from mlops_deploy.errors import UnreachableError
 from mlops_deploy.ports import Keeper, Task
 from mlops_deploy.release.forecast import Forecast
-from mlops_deploy.release.state import SLOTS, Artefact, Cause, End, Slot, SlotView
+from mlops_deploy.release.state import SLOTS, Artefact, Cause, End, Route, Slot, SlotView
 from mlops_deploy.render.nomad import slot_document, volume_of
-from mlops_deploy.render.nomad_router import TASK, router_id, router_variable
+from mlops_deploy.render.nomad_router import TASK, router_id
 from mlops_deploy.render.nomad_tasks import MODELS
 from mlops_deploy.spec.nomad import NomadSpec
 from mlops_deploy.spec.owner import LABEL, Owner
 from mlops_deploy.spec.rendered import JobImage
 
+EDITED: Final = "somebody has changed its job by hand, so it is not what a release has put here"
 _SHOWN: Final = 20
 _FRESH: Final = 5.0
 """Seconds after its end in which a task's last words may not all have been written down; clocks differ a little."""
@@ -67,11 +68,11 @@ class NomadTarget:
         if look.runs(artefact.key):
             return
         document = self._document(slot, artefact)
-        if look.job is not None and look.job.key == artefact.key:
+        if look.job is not None and look.job.labelled == artefact.key:
             # The very job that is there already would start nothing.
             document["Meta"] = document["Meta"] | {f"{LABEL}start": uuid4().hex}
-        self._make_volume(slot, artefact.content_id.hex, document)
-        self._slots.register(document, self._slots.job(slot))
+        cleared = self._make_volume(slot, artefact.content_id.hex, document)
+        self._slots.register(document, self._slots.stopped_job(slot) if cleared else look.job)
 
     def observe(self, slot: Slot) -> SlotView:
         """See `ports.Target`."""
@@ -87,6 +88,7 @@ class NomadTarget:
             restarts=restarts(look.job, look.allocations),
             cause=self._cause(look, said) if isinstance(said, Fault) else None,
             ended=self._ended(look) if said in {"running", "stopped"} else None,
+            remark=EDITED if look.job and look.job.edited and there else "",
         )
 
     def stop(self, slot: Slot, grace: float) -> None:  # noqa: ARG002 - the job itself says how long its server gets
@@ -118,6 +120,10 @@ class NomadTarget:
         """See `ports.Target`."""
         self._router.replace(config)
 
+    def restore_state(self, config: str, *, blind: bool) -> Route | None:
+        """See `ports.Target`."""
+        return self._router.restore(config, blind=blind)
+
     def keeper(self) -> Keeper | None:
         """See `ports.Target`."""
         if self._router.allocation() is None:
@@ -135,10 +141,7 @@ class NomadTarget:
         if self._nomad.volume.kind == "dynamic":
             for slot in SLOTS:
                 self._volumes.remove(f"{self._slots.name(slot)}-{MODELS}", slot)
-        state = router_variable(self._owner)
-        for path in self._client.variables(state):
-            if path == state or path.startswith(f"{state}/"):
-                self._client.delete_variable(path)
+        self._router.remove_state()
 
     def _document(self, slot: Slot, artefact: Artefact) -> dict[str, Any]:
         return slot_document(self._owner, slot, artefact.job, content=artefact.content_id.hex, key=artefact.key)
@@ -150,19 +153,23 @@ class NomadTarget:
             raise UnreachableError("the router does not run now", hint="`mlops-deploy status` tells when it does")
         return exec_stream(self._client, found, TASK, KEEPER)
 
-    def _make_volume(self, slot: Slot, content: str, document: dict[str, Any]) -> None:
-        """Make the slot's own volume, when the job wants one, and anew when it holds another model."""
+    def _make_volume(self, slot: Slot, content: str, document: dict[str, Any]) -> bool:
+        """Make the slot's own volume, when the job wants one, and anew when it holds another model.
+
+        Whether the slot had to be cleared for that, which changes the index of its job.
+        """
         wanted = volume_of(document)
         if wanted is None or not wanted[1]:
-            return
+            return False
         name, _ = wanted
         there = self._volumes.content(name, slot)
         if there == content:
-            return
+            return False
         if there is not None:
             self._slots.clear(slot, _ROOM, purge=False)
             self._volumes.remove(name, slot)
         self._volumes.create(name, slot, content, document, self._nomad.volume.size or 0)
+        return there is not None
 
     def _held(self, slot: Slot) -> str | None:
         held = self._slots.look(slot).held

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.render.hcl import hcl
 from mlops_deploy.render.nomad import document, slot_document, slot_job, volume_of, warnings
+from mlops_deploy.render.nomad_fingerprint import FINGERPRINT, fingerprint
 from mlops_deploy.spec.deploy import Ready, ReleaseSpec, Resources
 from mlops_deploy.spec.nomad import Affinity, Constraint, Device, NomadSpec, NomadVolume, Spread
 from mlops_deploy.spec.owner import Owner
@@ -72,6 +73,8 @@ def test_a_slot_is_as_reviewed(spec, job, golden):
 
 def test_what_a_slot_runs_does_not_depend_on_the_slot(spec, job):
     one, other = in_slot(spec, job, "a"), in_slot(spec, job, "b")
+    prints = [found["Meta"].pop(FINGERPRINT) for found in (one, other)]
+    assert prints == [fingerprint(one), fingerprint(other)]
     assert one["Name"] == one["ID"] == "digits-test-a"
     assert server(one)["Services"][0]["Name"] == "digits-test-a"
     assert one["Meta"] == {

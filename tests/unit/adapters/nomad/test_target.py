@@ -7,7 +7,7 @@ import pytest
 from mlops_deploy.adapters.nomad.client import NomadClient
 from mlops_deploy.adapters.nomad.settings import Cluster
 from mlops_deploy.adapters.nomad.target import NomadTarget
-from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.errors import ConflictError, UnusableInputError
 from mlops_deploy.spec.nomad import NomadSpec
 from mlops_deploy.spec.owner import LABEL, Owner
 from mlops_deploy.spec.rendered import JobImage
@@ -138,3 +138,40 @@ def test_a_service_is_removed_with_its_state_and_no_other_one(client, target):
     assert client.variables("nomad/jobs/") == sorted([*ours, *others])
     target.remove(volumes=True)
     assert client.variables("nomad/jobs/") == sorted(others)
+
+
+def test_a_job_that_somebody_has_edited_holds_no_artefact_and_is_put_right(client, target):
+    target.ensure("a", ONE)
+    assert target.observe("a").remark == ""
+    found = client.job("shop-a")
+    (group,) = found["TaskGroups"]
+    server = group["Tasks"][1] | {"Env": {"ADDS": "100"}}
+    client.register(found | {"TaskGroups": [group | {"Tasks": [group["Tasks"][0], server]}]}, found["JobModifyIndex"])
+    view = target.observe("a")
+    assert (view.state, view.content) == ("running", None)
+    assert view.key not in {ONE.key, None}
+    assert "changed its job by hand" in view.remark
+    target.ensure("a", ONE)
+    view = target.observe("a")
+    assert (view.state, view.key, view.remark) == ("running", ONE.key, "")
+    assert "Env" not in client.job("shop-a")["TaskGroups"][0]["Tasks"][1]
+
+
+def test_a_job_that_was_scaled_to_nothing_is_absent(client, target):
+    target.ensure("a", ONE)
+    found = client.job("shop-a")
+    client.register(found | {"TaskGroups": [found["TaskGroups"][0] | {"Count": 0}]}, found["JobModifyIndex"])
+    assert target.observe("a").state == "absent"
+    target.ensure("a", ONE)
+    assert target.observe("a").state == "running"
+
+
+def test_who_decides_on_a_job_replaces_that_one_and_no_later_one(client, target, monkeypatch):
+    target.ensure("a", ONE)
+    decided = target._slots.look("a")
+    meanwhile = client.job("shop-a")
+    client.register(meanwhile | {"Priority": 70}, meanwhile["JobModifyIndex"])
+    monkeypatch.setattr(target._slots, "look", lambda _slot: decided)
+    with pytest.raises(ConflictError):
+        target.ensure("a", TWO)
+    assert client.job("shop-a")["Priority"] == 70

@@ -11,6 +11,7 @@ job "digits-test-b" {
     "io.mlops-deploy.slot"    = "b"
     "io.mlops-deploy.content" = "1111111111111111111111111111111111111111111111111111111111111111"
     "io.mlops-deploy.key"     = "2222222222222222222222222222222222222222222222222222222222222222"
+    "io.mlops-deploy.job"     = "e4a1765e9aa53faae5031676543261de8e2017d35786a72d902f3355db51c960"
   }
 
   group "model" {
