@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from mlops_deploy.api.drive import drive
 from mlops_deploy.api.pulled import in_registry
@@ -17,6 +18,9 @@ from mlops_deploy.release.strategies import make_plan
 from mlops_deploy.store.cache import DigestCache
 from mlops_deploy.store.files import write_named
 from mlops_deploy.store.layout import LayoutStore, Stored
+
+STRATEGY: Final = "bluegreen"
+"""How a release on two slots goes where nobody says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +70,7 @@ def _carrier(service: Service, supply: Supply, shelf: Shelf, asked: str | None, 
 
 def plan_from(service: Service, observed: Observed, candidate: Artefact, wish: Wish) -> Plan:
     """The plan that makes `candidate` live, from what was observed."""
-    strategy = wish.strategy or service.spec.release.strategy
+    strategy = wish.strategy or service.spec.release.strategy or STRATEGY
     return make_plan(service.spec, service.target_name, strategy, observed, candidate, hold=wish.hold)
 
 

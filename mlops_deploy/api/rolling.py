@@ -1,6 +1,6 @@
 """A release without slots: the cluster replaces the servers of one job behind a canary that has proved itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from mlops_deploy.api.planning import Shelf, Wish, find_candidate
@@ -13,6 +13,7 @@ from mlops_deploy.release.executor import Result
 from mlops_deploy.release.forecast import Forecast
 from mlops_deploy.release.rolling import RollingPlan, RollingState, RollingView
 from mlops_deploy.release.state import Artefact
+from mlops_deploy.render.nomad import warnings
 from mlops_deploy.spec.preset import fill_preset, filling
 
 STRATEGY: Final = "rolling"
@@ -61,7 +62,10 @@ def preview(service: Service, shelf: Shelf, wish: Wish, story: Story) -> Rolling
 
 def forecast(service: Service, wish: Wish, plan: RollingPlan) -> Forecast:
     """What the cluster says of `plan` beforehand."""
-    return _rolling(service, wish).forecast(plan.candidate) if plan.needed else Forecast()
+    if not plan.needed:
+        return Forecast()
+    said = _rolling(service, wish).forecast(plan.candidate)
+    return replace(said, warnings=(*warnings(service.spec), *said.warnings))
 
 
 def release(service: Service, shelf: Shelf, wish: Wish, story: Story) -> Report:
@@ -75,7 +79,7 @@ def release(service: Service, shelf: Shelf, wish: Wish, story: Story) -> Report:
             hint="`nomad deployment promote` or `nomad deployment fail` ends it",
         )
     if not plan.needed:
-        return Report(result="nothing", code=0, release=None, reason="", live=artefact.version)
+        return Report(result="nothing", code=0, release=None, reason="", live=artefact.version, hint=_LOOK)
     service.supply().prepare(artefact, story)
     work = _Work(
         rolling=rolling,
@@ -90,7 +94,7 @@ def release(service: Service, shelf: Shelf, wish: Wish, story: Story) -> Report:
 
 
 def _rolling(service: Service, wish: Wish) -> Rolling:
-    strategy = wish.strategy or service.spec.release.strategy
+    strategy = wish.strategy or service.spec.release.strategy or STRATEGY
     if service.rolling is None:
         raise UnusableInputError(
             f"target `{service.target_name}` has no canaries of its own", hint="`--native` needs `--target nomad`"
@@ -98,7 +102,7 @@ def _rolling(service: Service, wish: Wish) -> Rolling:
     if strategy != STRATEGY:
         raise UnusableInputError(
             f"`--native` releases by the strategy `rolling`, not `{strategy}`",
-            hint="say `--strategy rolling`, or leave `--native` out",
+            hint="`--strategy rolling` says otherwise for once, or leave `--native` out",
         )
     return service.rolling()
 

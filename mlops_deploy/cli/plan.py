@@ -53,8 +53,8 @@ def candidate_options(command: Command) -> Command:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choices:
-    """The options of one call."""
+class Asked:
+    """What `plan` and `release` are both asked for."""
 
     place: Place
     strategy: str | None
@@ -62,6 +62,12 @@ class Choices:
     server: str | None
     native: bool
     output: Literal["text", "json"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices(Asked):
+    """The options of one call."""
+
     out: Path | None
     detailed_exitcode: bool
 
@@ -82,8 +88,8 @@ def plan(**chosen: object) -> int:
     if choices.out is not None:
         _save(made, choices.out, project)
     show_plan(service, made, choices.output)
-    if choices.output == "text" and made.steps:
-        click.echo(f"next: {choices.place.command(_next(choices, made))}", err=True)
+    if made.steps:
+        show_next(choices, _next(choices, made))
     return CHANGES if choices.detailed_exitcode and made.steps else 0
 
 
@@ -101,8 +107,20 @@ def _next(choices: Choices, made: "Plan") -> str:
         return "unfreeze"
     if choices.out is not None:
         return f"release --plan {shlex.quote(str(choices.out))}"
-    chosen = (("--strategy", choices.strategy), ("--model", choices.model), ("--server", choices.server))
-    return "release" + "".join(f" {option} {shlex.quote(value)}" for option, value in chosen if value)
+    return releasing(choices)
+
+
+def releasing(asked: Asked, *more: str) -> str:
+    """The command that carries out what was shown; `more` are further options."""
+    chosen = (("--strategy", asked.strategy), ("--model", asked.model), ("--server", asked.server))
+    named = (f"{option} {shlex.quote(value)}" for option, value in chosen if value)
+    return " ".join(("release", *(["--native"] if asked.native else []), *named, *more))
+
+
+def show_next(asked: Asked, command: str) -> None:
+    """Name the next command to people."""
+    if asked.output == "text":
+        click.echo(f"next: {asked.place.command(command)}", err=True)
 
 
 def _native(choices: Choices) -> int:
@@ -116,6 +134,8 @@ def _native(choices: Choices) -> int:
     with story() as telling:
         made, forecast = preview_rolling(service, project, wish, telling)
     show_rolling(made, forecast, choices.output)
+    if made.needed:
+        show_next(choices, releasing(choices))
     return CHANGES if choices.detailed_exitcode and made.needed else 0
 
 

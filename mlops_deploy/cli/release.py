@@ -1,5 +1,6 @@
 """`mlops-deploy release`: a model takes over, with a way back."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -8,7 +9,7 @@ import click
 
 from mlops_deploy.cli import options
 from mlops_deploy.cli.place import Place, placed
-from mlops_deploy.cli.plan import candidate_options, preview, show_plan
+from mlops_deploy.cli.plan import Asked, candidate_options, preview, releasing, show_next, show_plan
 from mlops_deploy.cli.project import Project, shelf
 from mlops_deploy.cli.result import carry_out
 from mlops_deploy.errors import UnusableInputError
@@ -17,24 +18,19 @@ if TYPE_CHECKING:
     from mlops_deploy.api.report import Report
     from mlops_deploy.api.service import Service
     from mlops_deploy.cli.progress import ReleaseStory
+    from mlops_deploy.release.plan import Plan
 
 _MOST: Final = 64 << 20
 _ANOTHER: Final = "`mlops-deploy plan -o FILE` writes one"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choices:
+class Choices(Asked):
     """The options of one call."""
 
-    place: Place
-    strategy: str | None
-    model: str | None
-    server: str | None
-    native: bool
     dry_run: bool
     plan: Path | None
     until: Literal["ready"] | None
-    output: Literal["text", "json"]
 
 
 @click.command()
@@ -80,14 +76,24 @@ def _release(choices: Choices, story: "ReleaseStory") -> "Report | None":
     if choices.plan is not None:
         planned = load_plan(service, _text(choices.plan), str(choices.plan))
         if choices.dry_run:
-            show_plan(service, planned, choices.output)
+            _shown(choices, service, planned)
             return None
         return api.apply(service, planned, story, story.witness)
     wish = Wish(strategy=choices.strategy, model=choices.model, server=choices.server, hold=choices.until is not None)
     if choices.dry_run:
-        show_plan(service, preview(service, project, wish, story), choices.output)
+        _shown(choices, service, preview(service, project, wish, story))
         return None
     return api.release(service, shelf(project), wish, story, story.witness)
+
+
+def _shown(choices: Choices, service: "Service", made: "Plan") -> None:
+    show_plan(service, made, choices.output)
+    if made.base.freeze is not None:
+        show_next(choices, "unfreeze")
+    elif made.steps:
+        plan = [] if choices.plan is None else ["--plan", shlex.quote(str(choices.plan))]
+        until = [] if choices.until is None else ["--until", choices.until]
+        show_next(choices, releasing(choices, *plan, *until))
 
 
 def _native(choices: Choices, project: "Project", service: "Service", story: "ReleaseStory") -> "Report | None":
@@ -97,7 +103,10 @@ def _native(choices: Choices, project: "Project", service: "Service", story: "Re
 
     wish = Wish(strategy=choices.strategy, model=choices.model, server=choices.server)
     if choices.dry_run:
-        show_rolling(*preview_rolling(service, project, wish, story), choices.output)
+        made, forecast = preview_rolling(service, project, wish, story)
+        show_rolling(made, forecast, choices.output)
+        if made.needed:
+            show_next(choices, releasing(choices))
         return None
     return api.release(service, shelf(project), wish, story)
 

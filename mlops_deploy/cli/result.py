@@ -58,7 +58,8 @@ def reckoning(report: "Report") -> Iterator[str]:
         yield f"nothing to do: {report.live or 'nothing'} is live"
         return
     if report.code == 0:
-        yield f"{report.result}: {f'{report.live} is live in slot {report.slot}' if report.live else 'nothing is live'}"
+        where = f" in slot {report.slot}" if report.slot else ""
+        yield f"{report.result}: {f'{report.live} is live{where}' if report.live else 'nothing is live'}"
     if report.traffic is not None:
         yield f"meanwhile the router counted {_traffic(report.traffic)}"
     elif report.uncounted is not None:

@@ -203,13 +203,13 @@ _READY_TABLE: Final = Table((GOLDEN, READY_DEADLINE), doc="When the server count
 READY: Final[Field[Values]] = Field("ready", _READY_TABLE, doc=_READY_TABLE.doc, default=NOTHING)
 
 _STRATEGIES: Final[tuple[Strategy, ...]] = get_args(Strategy)
-STRATEGY: Final[Field[Strategy]] = Field(
+STRATEGY: Final[Field[Strategy | None]] = Field(
     "strategy",
     Choice(_STRATEGIES),
     doc="How a new version takes over.",
     default=_RELEASE.strategy,
     example="bluegreen",
-    shown=_RELEASE.strategy,
+    shown="bluegreen; rolling for a release with `--native`",
 )
 BAKE: Final = Field(
     "bake",

@@ -25,7 +25,7 @@ class RollingView:
     """The job of a service. `version` counts its registrations, `index` is what a registration must name (0 for none).
 
     `starting` until the canaries, or without any all servers, are healthy; `waiting` for a promotion; `rolling` after
-    it; `settled` when the cluster has nothing left to do. `servers` are the allocations of this version that are healthy.
+    it; `settled` when the cluster has nothing left to do. `servers` are the healthy allocations of this version.
     """
 
     state: RollingState

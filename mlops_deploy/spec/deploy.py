@@ -61,9 +61,9 @@ class Ready:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseSpec:
-    """How a new version takes over; times in seconds."""
+    """How a new version takes over; times in seconds. Without a strategy it is the usual one of the kind of release."""
 
-    strategy: Strategy = "bluegreen"
+    strategy: Strategy | None = None
     bake: float = 60.0
     drain: float = 30.0
     deadline: float = 600.0

@@ -12,6 +12,7 @@ from mlops_deploy.errors import ConflictError, DeployError, LockedError, Unreach
 from mlops_deploy.release.forecast import Change, Forecast
 from mlops_deploy.release.rolling import LOST, RollingView
 from mlops_deploy.release.state import Cause
+from mlops_deploy.spec.nomad import NomadSpec
 from tests.simulation.scenarios import artefact
 
 OLD, NEW = artefact(1), artefact(2)
@@ -89,21 +90,24 @@ def candidate(monkeypatch):
     monkeypatch.setattr(api, "_proof", lambda *_: ("prove",))
 
 
-def release(job, clock=None, wish=WISH, count=1):
+def release(job, clock=None, wish=WISH, count=1, strategy="bluegreen"):
+    return api.release(service_of(job, clock, count, strategy), None, wish, Story())
+
+
+def service_of(job, clock=None, count=1, strategy="bluegreen"):
     spec = SimpleNamespace(
         project="toy",
-        nomad=SimpleNamespace(count=count),
-        release=SimpleNamespace(strategy="bluegreen", deadline=20.0),
+        nomad=NomadSpec(count=count),
+        release=SimpleNamespace(strategy=strategy, deadline=20.0),
     )
     supply = SimpleNamespace(prepare=lambda *_: None)
-    service = SimpleNamespace(
+    return SimpleNamespace(
         spec=spec,
         target_name="nomad",
         clock=clock or Clock(),
         supply=lambda: supply,
         rolling=None if job is None else lambda: job,
     )
-    return api.release(service, None, wish, Story())
 
 
 def test_a_canary_that_proves_itself_is_promoted_and_followed():
@@ -219,6 +223,20 @@ def test_what_runs_already_is_left_alone():
     job = Job(seen("settled"), before=replace(BEFORE, key=NEW.key))
     assert release(job).result == "nothing"
     assert job.did == []
+
+
+def test_a_plan_warns_of_what_a_cluster_may_not_do():
+    service = service_of(Job(seen("settled")), strategy=None)
+    service.spec.resources, service.spec.release.drain = SimpleNamespace(memory=None, cpu=None), 45.0
+    made = api.preview(service, None, WISH, Story())
+    told = api.forecast(service, WISH, made).warnings
+    assert [line.split(":")[0] for line in told] == ["no `resources.memory`", "`release.drain` is 45s"]
+
+
+def test_rolling_is_the_strategy_unless_another_one_is_named():
+    assert release(Job(seen("settled")), wish=Wish(), strategy=None).code == 0
+    assert release(Job(seen("settled")), wish=Wish(), strategy="rolling").code == 0
+    assert release(Job(seen("settled"))).code == 0
 
 
 def test_only_rolling_and_only_where_there_are_canaries():

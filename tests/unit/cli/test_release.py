@@ -2,14 +2,17 @@
 
 import json
 import shlex
+from dataclasses import replace
 
 import pytest
 
+from mlops_deploy.api import rolling
 from mlops_deploy.cli import main, place, progress
 from mlops_deploy.cli import plan as plan_module
 from mlops_deploy.cli import release as release_module
 from mlops_deploy.release.plan import load, save
 from tests.simulation.service import story_of, unnamed
+from tests.unit.api.test_rolling import Job, seen
 
 MODULES = {"plan": plan_module, "release": release_module}
 
@@ -108,8 +111,11 @@ def test_a_plan_is_written_shown_and_carried_out(command):
     text = (run.folder / "p.json").read_text()
     assert run("plan", "--output", "json")[1] == text == save(load(text, "p"))
     before = run.sim.world.generation
-    assert run("release", "--plan", "p.json", "--dry-run")[:2] == (0, out)
-    assert run("release", "--dry-run")[:2] == (0, out)
+    by_plan = "next: mlops-deploy release --plan p.json\n"
+    assert run("release", "--plan", "p.json", "--dry-run") == (0, out, by_plan)
+    assert run("release", "--dry-run") == (0, out, "next: mlops-deploy release\n")
+    waiting = "release --strategy bluegreen --until ready"
+    assert run(*waiting.split(), "--dry-run")[2] == f"next: mlops-deploy {waiting}\n"
     assert run.sim.world.generation == before
     assert run("release", "--plan", "p.json")[:2] == (0, f"toy@222222222222 {ID}\n")
     code, _, err = run("release", "--plan", "p.json")
@@ -135,6 +141,27 @@ def test_a_plan_names_the_command_that_carries_it_out(command, options, next_one
     assert "next:" not in out
     assert "next:" not in run("plan", *options, "--output", "json")[2]
     assert run(*shlex.split(next_one))[0] == 0
+
+
+def test_a_release_without_slots_from_its_plan_to_its_last_line(command):
+    run = command("next")
+    job = Job(seen("waiting"), seen("waiting"), seen("settled"))
+    service = run.sim.service
+    spec = replace(service.spec, release=replace(service.spec.release, strategy=None))
+    service = replace(service, spec=spec, rolling=lambda: job)
+    run.patch.setattr(place, "find_service", lambda *_: service)
+    run.patch.setattr("mlops_deploy.cli.rolling.shelf", lambda _: run.sim.shelf)
+    run.patch.setattr(rolling, "_proof", lambda *_: ("prove",))
+    for words in ("plan --native", "release --native --dry-run"):
+        code, out, err = run(*words.split())
+        assert (code, err) == (0, "next: mlops-deploy release --native\n")
+        assert out.startswith("toy on process: rolling (native), 1 server\n")
+        assert "  beware    no `resources.memory`: " in out
+        assert "next:" not in run(*words.split(), "--output", "json")[2]
+    code, out, err = run("release", "--native")
+    assert (code, out) == (0, "toy@222222222222\n")
+    assert "released: toy@222222222222 is live\n" in err
+    assert err.endswith("next: `nomad job status` and `nomad deployment list` show it\n")
 
 
 def test_a_plan_of_a_frozen_service_names_what_lifts_the_freeze(command):
