@@ -284,6 +284,14 @@ class Target(Protocol):
         """
         ...
 
+    def restore_state(self, config: str, *, blind: bool) -> Route | None:
+        """Lay the state out anew where it is lost, with the route in force; that route, None where nothing was lost.
+
+        Closed where no router runs. Raises `NeedsHumanError` when a router does not say which route is in force,
+        unless `blind`: then closed too. What was live, frozen and written down before is not known any more.
+        """
+        ...
+
     def keeper(self) -> Keeper | None:
         """A stream to the keeper; None when there is no router."""
         ...

@@ -13,8 +13,9 @@ from mlops_deploy.errors import (
     LockedError,
     NeedsHumanError,
     UnreachableError,
+    UnusableInputError,
 )
-from mlops_deploy.ports import Story
+from mlops_deploy.ports import Keeper, Story
 from mlops_deploy.release import lease as leases
 from mlops_deploy.release.acts import CONFIRM_SECONDS, act
 from mlops_deploy.release.effects import Effect, Tell
@@ -41,6 +42,9 @@ class Found:
 def down(service: Service, story: Story, *, volumes: bool, force: bool) -> Found:
     """Close the router, let requests finish, stop both slots, remove everything but the volumes; these with `volumes`.
 
+    Where the state is lost, and with `force` where it cannot be read or the router is silent, the slots are stopped
+    without closing the router first.
+
     Raises `LockedError` when another command is at work, and without `force` when a release is open or a freeze
     stands, also when the router is down while a slot is not, because then neither can be read. May be repeated: what
     is gone already is no mistake.
@@ -57,11 +61,39 @@ def down(service: Service, story: Story, *, volumes: bool, force: bool) -> Found
         return found
     drain = service.spec.release.drain
     with world_on(service, keeper) as world:
-        with service.clock.listening():
-            run = take_down(service.holder, drain, force=force)
-            found, session = drive(run, world, lambda effect, _: _tell(story, effect))
+        if why := _lost(keeper, force=force):
+            return _unclosed(service, story, why, volumes=volumes)
+        try:
+            with service.clock.listening():
+                run = take_down(service.holder, drain, force=force)
+                found, session = drive(run, world, lambda effect, _: _tell(story, effect))
+        except UnreachableError as silent:
+            if not force:
+                raise
+            return _unclosed(service, story, silent.message, volumes=volumes)
         # Until the slots are gone nobody else may begin; whoever begins then, loses the router and is told so.
         _remove(service, story, found, volumes=volumes, before_router=lambda: drive(free(session), world))
+    return found
+
+
+def _lost(keeper: Keeper, *, force: bool) -> str | None:
+    """Why nobody can hold the lease of this service, for good: its state is gone or, by `force`, damaged."""
+    try:
+        keeper.get(leases.KEY)
+    except NeedsHumanError as gone:
+        return gone.message
+    except (UnreachableError, UnusableInputError):
+        return None
+    except DeployError as damaged:
+        return damaged.message if force else None
+    return None
+
+
+def _unclosed(service: Service, story: Story, why: str, *, volumes: bool) -> Found:
+    """End a service whose router cannot be closed first: its slots stop as they do by themselves."""
+    story.say(f"the router is not closed first: {why}")
+    found = Found(running=True)
+    _remove(service, story, found, volumes=volumes)
     return found
 
 

@@ -8,7 +8,7 @@ from mlops_deploy.api.drive import World, drive
 from mlops_deploy.api.service import Service, existing_world
 from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.release import lease as leases
-from mlops_deploy.release.state import SLOTS
+from mlops_deploy.release.state import SLOTS, Route
 
 _STARTING: Final = 5.0
 _POLL: Final = 0.1
@@ -18,6 +18,8 @@ _POLL: Final = 0.1
 class Applied:
     """What was done: the router was down and is `started`, its configuration `changed`, it was `replaced` as a whole.
 
+    `restored` is the route with which a state that was lost is laid out anew.
+
     `differs` says what a running router cannot change and is not as it would be made now, or that it is silent.
     """
 
@@ -25,6 +27,7 @@ class Applied:
     changed: bool
     replaced: bool
     differs: str | None
+    restored: Route | None = None
 
 
 def router_apply(service: Service, *, replace: bool) -> Applied:
@@ -34,7 +37,7 @@ def router_apply(service: Service, *, replace: bool) -> Applied:
     `DeployError` with the proxy's own words for a configuration that it does not take.
     """
     config = service.router_config()
-    started = _started(service, config)
+    started, restored = _started(service, config, blind=replace)
     with existing_world(service) as world:
         lease, index = drive(leases.acquire(service.holder, None), world)
         try:
@@ -47,7 +50,8 @@ def router_apply(service: Service, *, replace: bool) -> Applied:
         finally:
             with suppress(DeployError):  # it expires by itself
                 drive(leases.let_go(lease, index), world)
-    return Applied(started=started, changed=changed, replaced=bool(differs) and replace, differs=differs)
+    replaced = bool(differs) and replace
+    return Applied(started=started, changed=changed, replaced=replaced, differs=differs, restored=restored)
 
 
 def _silence(world: World) -> str | None:
@@ -59,17 +63,18 @@ def _silence(world: World) -> str | None:
     return None
 
 
-def _started(service: Service, config: str) -> bool:
-    """Start a router that is down; whether it was."""
+def _started(service: Service, config: str, *, blind: bool) -> tuple[bool, Route | None]:
+    """Lay a state out anew that was lost, and start a router that is down; whether it was, and the route anew."""
     target = service.target
     keeper = target.keeper()
     if keeper is not None:
         keeper.close()
-        return False
+        return False, target.restore_state(config, blind=blind)
     if all(target.observe(slot).state == "absent" for slot in SLOTS):
         raise UnusableInputError(
             f"`{service.spec.project}` has no router on target `{service.target_name}`, and nothing to route to",
             hint="`mlops-deploy release` makes both",
         )
+    restored = target.restore_state(config, blind=blind)
     target.make_router(config)
-    return True
+    return True, restored

@@ -16,10 +16,17 @@ def router(action: str, replace: bool, place: Place) -> None:  # noqa: ARG001, F
     """
     from mlops_deploy.api.router_apply import router_apply
     from mlops_deploy.errors import UnusableInputError
+    from mlops_deploy.release.steps import describe_route
 
     done = router_apply(place.service(), replace=replace)
     if done.started:
         click.echo("the router was down, and is started", err=True)
+    if done.restored is not None:
+        click.echo(
+            f"warning: the state was gone, and is laid out anew: {describe_route(done.restored)}; "
+            "the history, a freeze and the way back are not known any more",
+            err=True,
+        )
     click.echo(
         "the configuration is changed, and in force" if done.changed else "the configuration is in force already",
         err=True,
@@ -32,4 +39,5 @@ def router(action: str, replace: bool, place: Place) -> None:  # noqa: ARG001, F
             hint=f"`{place.command('router apply --replace')}` makes it anew: clients get no answer for some seconds, "
             "and its counters begin anew",
         )
-    click.echo(f"next: {place.command('status')}", err=True)
+    closed = done.restored is not None and done.restored.closed
+    click.echo(f"next: {place.command('release' if closed else 'status')}", err=True)

@@ -81,6 +81,9 @@ class Ports:
     def make_router(self, config):
         self.made = True
 
+    def restore_state(self, config, *, blind):
+        return None
+
     # --- the keeper
 
     def observed(self):

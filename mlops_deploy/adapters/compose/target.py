@@ -15,7 +15,7 @@ from mlops_deploy.adapters.docker_engine import Endpoint
 from mlops_deploy.adapters.faults import Fault
 from mlops_deploy.adapters.keeper_exec import KeeperExec
 from mlops_deploy.ports import Keeper, Launcher, Runner, Running, Task
-from mlops_deploy.release.state import SLOTS, Artefact, Cause, End, Slot, SlotState, SlotView
+from mlops_deploy.release.state import SLOTS, Artefact, Cause, End, Route, Slot, SlotState, SlotView
 from mlops_deploy.render.slots import slot_text
 from mlops_deploy.spec.owner import LABEL, Owner
 from mlops_deploy.spec.rendered import JobImage
@@ -118,6 +118,10 @@ class ComposeTarget:
     def replace_router(self, config: str) -> None:
         """See `ports.Target`."""
         self._router.replace(config, self._runner)
+
+    def restore_state(self, config: str, *, blind: bool) -> Route | None:  # noqa: ARG002 - for whom it can be lost
+        """See `ports.Target`; the state is the router's own, which lays it out when it starts."""
+        return None
 
     def keeper(self) -> Keeper | None:
         """See `ports.Target`."""

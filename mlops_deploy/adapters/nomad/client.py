@@ -224,9 +224,13 @@ class NomadClient:
         """The paths of the Variables that begin with `prefix`, in order."""
         return sorted(str(one["Path"]) for one in _many(self._library.variables.get_variables(prefix)))
 
-    def delete_variable(self, path: str) -> None:
-        """Delete a Variable; an absent one stays absent."""
-        self._library.variable.delete_variable(path)
+    def delete_variable(self, path: str, index: int | None = None) -> bool:
+        """Delete a Variable, with `index` only while that is its index: False for another; absent ones stay absent."""
+        try:
+            self._library.variable.delete_variable(path, cas=index)
+        except ConflictError:
+            return False
+        return True
 
     def services(self, name: str) -> list[Document]:
         """The registrations of a service of provider nomad: `Address`, `Port`, `AllocID` and more, healthy or not."""

@@ -3,16 +3,26 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from mlops_deploy.adapters.nomad import writing
-from mlops_deploy.adapters.nomad.book import Book, Entry, Journal, Shelf, damaged, read_book, read_object, write_book
+from mlops_deploy.adapters.nomad.book import (
+    NEW,
+    Book,
+    Entry,
+    Journal,
+    Shelf,
+    damaged,
+    read_book,
+    read_object,
+    write_book,
+)
 from mlops_deploy.adapters.nomad.pages import Pages, Variables
 from mlops_deploy.adapters.nomad.writing import Draft
-from mlops_deploy.errors import UnreachableError
+from mlops_deploy.errors import NeedsHumanError, UnreachableError
 from mlops_deploy.release.effects import Committed, Lines, Refused, Stored, Written
-from mlops_deploy.release.state import Route
+from mlops_deploy.release.state import CLOSED, Route
 from mlops_deploy.spec.deploy import JsonValue
 
 N = TypeVar("N", bound=Refused | None)
@@ -50,10 +60,19 @@ class Ledger:
         self._path = f"nomad/jobs/{job_id}"
         self._pages = Pages(variables, f"{self._path}/pages")
 
-    def lay_out(self, config: str) -> bool:
-        """Make the ledger of a new router, closed and with its configuration; False when there is one already."""
-        new = Book(config=writing.checked_config(config))
-        return self._variables.put_variable(self._path, write_book(new), 0) is not None
+    def lay_out(self, config: str, route: Route = CLOSED) -> int | None:
+        """Make the ledger of a router with its configuration, closed or with `route`; None when there is one already.
+
+        The index that it has then.
+        """
+        first = replace(NEW, share_b=route.share_b, closed=route.closed)
+        new = Book(route=first, config=writing.checked_config(config))
+        return self._variables.put_variable(self._path, write_book(new), 0)
+
+    def index(self) -> int:
+        """The index of the variable, which every write moves; 0 when there is none."""
+        found = self._variables.variable(self._path)
+        return 0 if found is None else found.index
 
     def book(self) -> Book:
         """All that the variable holds."""
@@ -142,7 +161,10 @@ class Ledger:
     def _read(self) -> _Read:
         found = self._variables.variable(self._path)
         if found is None:
-            raise UnreachableError(f"there is no variable `{self._path}`: the router has not been started")
+            raise NeedsHumanError(
+                f"the state of the service is gone: there is no variable `{self._path}`",
+                hint="`mlops-deploy router apply` lays it out anew, `mlops-deploy down --volumes` ends the service",
+            )
         book = read_book(found.items, found.modified)
         return _Read(book=book, index=found.index, now=found.modified + round(found.age * _SECOND))
 

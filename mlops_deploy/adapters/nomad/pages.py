@@ -33,10 +33,6 @@ class Variables(Protocol):
         """The paths that begin with `prefix`."""
         ...
 
-    def delete_variable(self, path: str) -> None:
-        """Delete it; an absent one stays absent."""
-        ...
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paged:

@@ -12,6 +12,7 @@ from mlops_deploy.adapters.nomad.router_start import Held, blocked, failure, is_
 from mlops_deploy.adapters.nomad.slots import not_ours
 from mlops_deploy.adapters.nomad.writing import checked_config
 from mlops_deploy.errors import ConflictError, DeployError, NeedsHumanError, UnreachableError
+from mlops_deploy.release.state import CLOSED, Route
 from mlops_deploy.render.nomad_router import KEY, TASK, router_document, router_id, router_variable
 from mlops_deploy.spec.nomad import NomadSpec
 from mlops_deploy.spec.owner import LABEL, Owner
@@ -118,26 +119,76 @@ class NomadRouter:
         """Register the job where none runs; one that does not come up is taken back, if it is ours."""
         self._client.require("a service on Nomad", _SINCE)
         self._client.plan(self._document())  # who may not register it is told so before anything is written
-        new = self._open(checked_config(config), change=before is None)
+        self._ledger.index()  # nor who may not read what the router follows
+        made = self._open(checked_config(config), change=before is None)
+        opened = made or self._ledger.index()
         try:
             self._client.register(self._document(), before["JobModifyIndex"] if before else 0)
         except ConflictError:
             return self._wait(new=False)
         try:
             self._wait(new=True)
-        except DeployError:
-            self._client.deregister(self._id, purge=before is None)
-            if new:
-                self._client.delete_variable(self._path)
+        except DeployError as failed:
+            self._take_back(failed, made=made, opened=opened, purge=before is None)
             raise
 
-    def _open(self, config: str, *, change: bool) -> bool:
-        """Make the variable that the router follows, closed, where there is none; whether this did it."""
-        if self._ledger.lay_out(config):
-            return True
-        if change:
+    def _take_back(self, failed: DeployError, *, made: int | None, opened: int, purge: bool) -> None:
+        """Remove what was begun for nothing; a ledger that was written since is in use, and its router with it."""
+        try:
+            if self._ledger.index() not in {0, opened}:
+                return
+            self._client.deregister(self._id, purge=purge)
+            if made is not None:
+                self._client.delete_variable(self._path, made)
+        except DeployError as also:
+            failed.detail += (f"what was begun could not be taken back: {also.message}",)
+
+    def restore(self, config: str, *, blind: bool) -> Route | None:
+        """See `ports.Target.restore_state`."""
+        if self._ledger.index():
+            return None
+        self._job()
+        route = self._applied(blind=blind)
+        return route if self._ledger.lay_out(config, route) else None
+
+    def _applied(self, *, blind: bool) -> Route:
+        """The route in force, closed where no router runs; who goes on `blind` takes a silent one for closed too."""
+        found = self.allocation()
+        if found is None:
+            return CLOSED
+        keeper = KeeperClient(lambda: exec_stream(self._client, found, TASK, KEEPER), _ANSWER)
+        try:
+            return keeper.observed().applied or CLOSED
+        except UnreachableError as silent:
+            if blind:
+                return CLOSED
+            raise NeedsHumanError(
+                f"the state of the service is gone, and its router does not say where requests go: {silent.message}",
+                hint="`mlops-deploy router apply --replace` lays the state out anew with the route closed, so that "
+                "nobody gets an answer until the next release; `mlops-deploy down --volumes` ends the service",
+            ) from silent
+        finally:
+            keeper.close()
+
+    def remove_state(self) -> None:
+        """Remove the variable that the router follows, the last of all, and what belongs to it.
+
+        Raises `UnusableInputError` for a token that may not: what it may not read is left out of a list without a word.
+        """
+        listed = self._client.variables(self._path)
+        if self._path not in listed:
+            self._ledger.index()
+        for path in listed:
+            if path.startswith(f"{self._path}/"):
+                self._client.delete_variable(path)
+        self._client.delete_variable(self._path)
+
+    def _open(self, config: str, *, change: bool) -> int | None:
+        """Make the variable that the router follows, closed, where there is none; its index when this did it."""
+        made = self._ledger.lay_out(config)
+        if made is None and change:
             self._ledger.configure(config)
-        return False
+        return made
 
     def _write_config(self, config: str) -> str:
         """Change the configuration in the variable and nothing else of it; the one before."""

@@ -20,7 +20,7 @@ from mlops_deploy.adapters.processes.slot import Held, SlotFolder, Wanted
 from mlops_deploy.errors import DeployError, UnreachableError
 from mlops_deploy.ports import Keeper, Task
 from mlops_deploy.release.codec import decode
-from mlops_deploy.release.state import SLOTS, Artefact, Cause, Slot, SlotState, SlotView
+from mlops_deploy.release.state import SLOTS, Artefact, Cause, Route, Slot, SlotState, SlotView
 from mlops_deploy.spec.owner import Owner
 from mlops_deploy.spec.process_job import ProcessJob
 
@@ -110,6 +110,10 @@ class ProcessTarget:
         """See `ports.Target`."""
         self._router.end()
         self._router.make(config)
+
+    def restore_state(self, config: str, *, blind: bool) -> Route | None:  # noqa: ARG002 - for whom it can be lost
+        """See `ports.Target`; the state is the router's own, which lays it out when it starts."""
+        return None
 
     def keeper(self) -> Keeper | None:
         """See `ports.Target`."""

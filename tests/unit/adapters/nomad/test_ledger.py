@@ -11,7 +11,7 @@ from mlops_deploy.adapters.nomad.book import MOST
 from mlops_deploy.adapters.nomad.ledger import Ledger
 from mlops_deploy.adapters.nomad.pages import PAGE
 from mlops_deploy.adapters.nomad.writing import CONFIG_MOST
-from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
+from mlops_deploy.errors import DeployError, NeedsHumanError, UnreachableError, UnusableInputError
 from mlops_deploy.release.effects import Committed, Lines, Refused, Stored, Written
 from mlops_deploy.release.state import CLOSED, Route, whole
 from tests.fakes.variables import MemoryVariables
@@ -67,6 +67,16 @@ def test_a_ledger_that_is_there_is_left_alone(ledger, variables):
     assert (ledger.book().config, ledger.book().route.generation) == ("other\n", 1)
 
 
+def test_a_ledger_may_be_laid_out_with_the_route_that_is_in_force(variables):
+    ledger = Ledger(variables, JOB)
+    index = ledger.lay_out("global\n", Route(share_b=2500))
+    assert index == ledger.index() > 0
+    assert json.loads(items(variables)["route"]) == {"share_b": 2500, "closed": False, "generation": 0, "token": 0}
+    lease(ledger)
+    assert ledger.index() > index
+    assert ledger.commit(CLOSED, 0, 1) == Committed(generation=1)
+
+
 def test_without_its_variable_nothing_is_answered_and_nothing_made(variables):
     ledger = Ledger(variables, JOB)
     for ask in (
@@ -75,8 +85,9 @@ def test_without_its_variable_nothing_is_answered_and_nothing_made(variables):
         ledger.journals,
         lambda: ledger.commit(CLOSED, 0, 1),
     ):
-        with pytest.raises(UnreachableError, match="has not been started"):
+        with pytest.raises(NeedsHumanError, match="the state of the service is gone") as told:
             ask()
+        assert "router apply" in told.value.hint
     assert not variables.kept
 
 
