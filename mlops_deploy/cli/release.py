@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import click
 
 from mlops_deploy.cli import options
-from mlops_deploy.cli.place import Place, placed
+from mlops_deploy.cli.place import placed
 from mlops_deploy.cli.plan import Asked, candidate_options, preview, releasing, show_next, show_plan
 from mlops_deploy.cli.project import Project, shelf
 from mlops_deploy.cli.result import carry_out

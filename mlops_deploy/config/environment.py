@@ -9,6 +9,7 @@ from mlops_deploy.config.kinds import HALF, encodes
 from mlops_deploy.config.marks import Items, Mapping, Node, Scalar
 
 _ENTRY_BYTES: Final = 128 << 10
+_ELSEWHERE: Final = "put it in a file of the model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +49,19 @@ class Environment:
             at.expected(value, "one value")
         elif value.kind == "empty":
             at.expected(value, "one value", 'write "" for an empty one')
-        elif problem := _not_passable(key.text, value.text):
+        elif (size := len(key.text) + len(value.text.encode(errors="replace")) + 2) > _ENTRY_BYTES:
+            limit = f"Linux takes {_ENTRY_BYTES >> 10} KiB per variable with its name"
+            at.expected(value, f"at most {_ENTRY_BYTES >> 10} KiB", f"it has {size:,} bytes, and {limit}: {_ELSEWHERE}")
+        elif problem := _not_passable(value.text):
             at.expected(value, "one value", problem)
         else:
             return value.text
         return None
 
 
-def _not_passable(name: str, value: str) -> str | None:
+def _not_passable(value: str) -> str | None:
     if "\0" in value:
         return "a NUL cannot be passed to a program"
     if not encodes(value):
         return HALF
-    if len(name) + len(value.encode()) + 2 > _ENTRY_BYTES:
-        return f"Linux takes {_ENTRY_BYTES >> 10} KiB per variable; put it in a file of the model"
     return None

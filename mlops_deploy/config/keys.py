@@ -209,7 +209,7 @@ STRATEGY: Final[Field[Strategy | None]] = Field(
     doc="How a new version takes over.",
     default=_RELEASE.strategy,
     example="bluegreen",
-    shown="bluegreen; rolling for a release with `--native`",
+    shown="bluegreen, and with `--native` rolling",
 )
 BAKE: Final = Field(
     "bake",

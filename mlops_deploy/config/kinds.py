@@ -17,6 +17,8 @@ S = TypeVar("S", bound=str)
 N = TypeVar("N", int, float)
 
 LINE: Final = r"[^\x00-\x1f\x7f]+"
+_CONTROL: Final = r"[\x00-\x1f\x7f]"
+_UNSEEN: Final = "it has a line break, or another character that cannot be seen: remove it"
 _QUOTE_IT: Final = "some YAML readers take this for another kind of value: put it in quotes"
 HALF: Final = "this is half a character: write both halves, or the character itself"
 _WHOLE_DIGITS: Final = 20
@@ -41,7 +43,7 @@ class Text:
         elif len(node.text) > self.limit:
             at.expected(node, self.expected, f"found {len(node.text):,} characters; {self.limit:,} are allowed")
         elif not re.fullmatch(self.pattern, node.text):
-            at.expected(node, self.expected)
+            at.expected(node, self.expected, _UNSEEN if re.search(_CONTROL, node.text) else None)
         else:
             return node.text
         return None

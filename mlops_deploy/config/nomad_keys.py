@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final, get_args
 
 from mlops_deploy.config.amounts import SIZE, WAIT
+from mlops_deploy.config.cron import cron_line
 from mlops_deploy.config.fields import NOTHING, Field, Table, Values
-from mlops_deploy.config.kinds import Choice, ListOf, MapOf, Text, Whole
+from mlops_deploy.config.kinds import Choice, ListOf, MapOf, Parsed, Text, Whole
 from mlops_deploy.spec.nomad import (
     Affinity,
     Constraint,
@@ -139,7 +140,7 @@ COMMAND: Final[Field[tuple[str, ...]]] = Field(
 )
 PERIODIC: Final[Field[str | None]] = Field(
     "periodic",
-    Text("a cron line or `@daily`", r"@[a-z]+|\S+( +\S+){4,6}", limit=200),
+    Parsed(Text("a cron line or `@daily`", r"@[a-z]+|[^\s@]\S*( +\S+){4,6}", limit=200), cron_line),
     doc="When a batch run runs again, in UTC; one that still runs is not joined by another.",
     default=_DEFAULT.periodic,
     example='"@daily"',
@@ -243,7 +244,7 @@ DEVICES: Final[Field[tuple[Values, ...]]] = Field(
 )
 META: Final[Field[Mapping[str, str]]] = Field(
     "meta",
-    MapOf(r"(?!io\.mlops-deploy\.)[A-Za-z0-9_.-]{1,128}", Text("a text", written=True)),
+    MapOf(r"(?!io\.mlops-deploy\.)[A-Za-z0-9_.-]{1,128}", Text("one line of text", written=True)),
     doc="Meta of the jobs, beside ours.",
     default={},
     example="{team: forecasting}",

@@ -45,6 +45,18 @@ MISTAKES = [
     ),
     ("nomad: {meta: {a b: c}}", "3:16", "`a b` cannot be a name here", "use letters, digits, `_`, `.`, `-`"),
     (
+        'nomad: {meta: {a: "one\\ntwo"}}',
+        "3:19",
+        "`nomad.meta.a` must be one line of text",
+        "it has a line break, or another character that cannot be seen: remove it",
+    ),
+    (
+        "nomad: {type: batch, command: [a], periodic: 61 * * * *}",
+        "3:45",
+        "`nomad.periodic` must be a cron line or `@daily`",
+        "the minutes are `*`, or 0 to 59, not `61`",
+    ),
+    (
         "nomad: {meta: {io.mlops-deploy.key: c}}",
         "3:16",
         "`io.mlops-deploy.key` cannot be a name here",
