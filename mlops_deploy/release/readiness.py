@@ -70,7 +70,7 @@ def _process(slot: Slot, key: str) -> Run[NotYet | Dead | None]:
     if view.key != key:
         return NotYet(level="process", reason=f"slot {slot} does not hold this artefact yet")
     if view.state != "running":
-        return NotYet(level="process", reason="the model is being copied")
+        return NotYet(level="process", reason=view.remark or "the model is being copied")
     return None
 
 

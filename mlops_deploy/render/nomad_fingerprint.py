@@ -1,7 +1,7 @@
 """What a job says of itself, so that one that somebody has edited is known as such: a sum over what it runs. Pure.
 
-A cluster fills defaults in and leaves what was given as it was. So only what we give is counted, and what is empty counts
-as what is not there.
+A cluster fills defaults in and leaves what was given as it was. So only what we give is counted, and what is empty
+counts as what is not there.
 """
 
 import json
@@ -69,7 +69,7 @@ def _only(found: Json, fields: tuple[str, ...]) -> Json:
     return {name: found.get(name) for name in fields}
 
 
-def _normal(value: Any) -> Any:
+def _normal(value: object) -> object:
     """Without what is empty, at any depth; a number is the same however it is written."""
     match value:
         case dict():
@@ -83,4 +83,4 @@ def _normal(value: Any) -> Any:
             return value
 
 
-_EMPTY: Final = (None, "", 0, [], {})
+_EMPTY: Final[tuple[object, ...]] = (None, "", 0, [], {})

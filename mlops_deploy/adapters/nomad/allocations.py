@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final, Self
 
 from mlops_deploy.adapters.faults import CRASHES, SETTLED, Fault, bootstrap_ended, crashing, starved
-from mlops_deploy.adapters.nomad.placement import may_pass, obstacles
+from mlops_deploy.adapters.nomad.placement import awaits_volume, may_pass, obstacles
 from mlops_deploy.adapters.nomad.slot_job import SlotJob
 from mlops_deploy.ports import Task
 from mlops_deploy.release.state import SlotState
@@ -16,9 +16,12 @@ LASTING: Final = 2.0
 """Seconds after which a job that no node qualifies for counts as unplaceable: a node that has just come up needs a
 moment to say which drivers it has."""
 
-PASSING: Final = 20.0
-"""The same for a job that finds no room, no node that is up, or a volume that is being made: these may come. Less than
-a release waits for a slot to be ready, so that the reason is told and not that time is over."""
+PASSING: Final = 6.0
+"""The same for a job that finds no room, or no node that is up: these may come."""
+
+CHANGING: Final = 20.0
+"""The same while it is known that something changes: a task of ours is ending, or a volume of ours is being made. Less
+than a release waits for a slot to be ready, so that the reason is told and not that time is over."""
 
 _REFUSALS: Final = frozenset(
     {"Driver Failure", "Failed Artifact Download", "Failed Validation", "Setup Failure", "Task hook failed"}
@@ -152,10 +155,14 @@ class Allocation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocked:
-    """An evaluation that found no place; `metric` is what the scheduler says, `since` in seconds since 1970."""
+    """An evaluation that found no place; `metric` is what the scheduler says, `since` in seconds since 1970.
+
+    `changing` while something of the service is about to leave a node.
+    """
 
     metric: Mapping[str, Any]
     since: float
+    changing: bool = False
 
 
 def current(job: SlotJob | None, allocations: Sequence[Allocation]) -> Allocation | None:
@@ -202,10 +209,27 @@ def restarts(job: SlotJob | None, allocations: Sequence[Allocation]) -> int:
     return sum(one.server.restarts if one.server else 0 for one in ours) + max(len(ours) - 1, 0)
 
 
+def unready(job: SlotJob | None, held: Allocation | None, blocked: Blocked | None) -> str:
+    """What a slot that is being prepared waits for, in words; empty while its model is being copied."""
+    if job is None or held is None or held.status == "lost":
+        why = f": {'; '.join(obstacles(job, blocked.metric))}" if job and blocked else ""
+        return f"it is not placed on a node yet{why}"
+    if held.bootstrap is None or held.bootstrap.state == "pending":
+        return f"node `{held.node}` prepares the bootstrap"
+    return "" if held.bootstrap.state == "running" else f"node `{held.node}` prepares the server"
+
+
 def _unplaced(job: SlotJob, blocked: Blocked | None, now: float) -> Fault | None:
-    if blocked is None or now - blocked.since < (PASSING if may_pass(blocked.metric) else LASTING):
+    if blocked is None or now - blocked.since < _patience(job, blocked):
         return None
     return Fault(kind="placement", message=f"no node can take the slot: {'; '.join(obstacles(job, blocked.metric))}")
+
+
+def _patience(job: SlotJob, blocked: Blocked) -> float:
+    """Seconds that a job may stay without a node."""
+    if not may_pass(job, blocked.metric):
+        return LASTING
+    return CHANGING if blocked.changing or awaits_volume(job, blocked.metric) else PASSING
 
 
 def _bootstrap_fault(job: SlotJob, held: Allocation) -> Fault | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from mlops_deploy.adapters.nomad.client import NomadClient
 from mlops_deploy.adapters.nomad.differences import changes
-from mlops_deploy.adapters.nomad.placement import obstacles
+from mlops_deploy.adapters.nomad.placement import obstacles, without_own_volume
 from mlops_deploy.adapters.nomad.slot_job import SlotJob
 from mlops_deploy.release.forecast import Change, Forecast
 
@@ -18,11 +18,11 @@ def forecast(client: NomadClient, document: Document, *, instead_of: Document | 
     `instead_of` is the same artefact under the name of a job that runs; None where there is no such job.
     """
     said = client.plan(dict(document))
-    metrics = (said.get("FailedTGAllocs") or {}).values()
     job = SlotJob.read(document)
+    metrics = [without_own_volume(job, metric) for metric in (said.get("FailedTGAllocs") or {}).values()]
     return Forecast(
         changes=() if instead_of is None else _differences(client, instead_of),
-        obstacles=tuple(reason for metric in metrics for reason in obstacles(job, metric)),
+        obstacles=tuple(reason for metric in metrics if metric for reason in obstacles(job, metric)),
         warnings=tuple(_warnings(said.get("Warnings") or "")),
     )
 

@@ -21,9 +21,22 @@ def obstacles(job: SlotJob, metric: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(_reasons(job, metric)) or ("the scheduler names no reason",)
 
 
-def may_pass(metric: Mapping[str, Any]) -> bool:
-    """Whether time alone may help: another job ends, a node comes back, a volume becomes ready."""
-    lasting = set(metric.get("ConstraintFiltered") or {}) - {_NO_VOLUME}
+def awaits_volume(job: SlotJob, metric: Mapping[str, Any]) -> bool:
+    """Whether a volume is missing that is made for the job alone."""
+    return job.own_volume is not None and _NO_VOLUME in (metric.get("ConstraintFiltered") or {})
+
+
+def without_own_volume(job: SlotJob, metric: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The metric without that the volume is missing that a release will make; empty when nothing else is wrong."""
+    if not awaits_volume(job, metric):
+        return metric
+    other = {name: count for name, count in metric["ConstraintFiltered"].items() if name != _NO_VOLUME}
+    return dict(metric) | {"ConstraintFiltered": other} if other or metric.get("NodesExhausted") else {}
+
+
+def may_pass(job: SlotJob, metric: Mapping[str, Any]) -> bool:
+    """Whether time alone may help: another job ends, a node comes back, a volume of the job's own becomes ready."""
+    lasting = set(metric.get("ConstraintFiltered") or {}) - ({_NO_VOLUME} if job.own_volume else set())
     return not lasting or bool(metric.get("NodesExhausted")) or not metric.get("NodesEvaluated")
 
 

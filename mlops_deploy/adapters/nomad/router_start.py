@@ -14,7 +14,7 @@ from mlops_deploy.render.nomad_router import TASK
 LASTING: Final = 2.0
 """Seconds after which no node is expected any more to qualify, or to get the port back: it may have just come up."""
 
-PASSING: Final = 20.0
+PASSING: Final = 6.0
 """The same where there is no room, or no node that is up."""
 
 _PORT: Final = "reserved port collision"
@@ -66,7 +66,7 @@ def blocked(job: Document, evaluations: Sequence[Document]) -> Document | None:
 def unplaced(job: Document, metric: Document, waited: float) -> DeployError | None:
     """Why no node takes the router, once waiting longer than `waited` seconds is of no use."""
     taken = any(_PORT in dimension for dimension in metric.get("DimensionExhausted") or {})
-    if waited < (PASSING if may_pass(metric) and not taken else LASTING):
+    if waited < (PASSING if may_pass(SlotJob.read(job), metric) and not taken else LASTING):
         return None
     why = "; ".join(obstacles(SlotJob.read(job), metric))
     return UnusableInputError(f"no node can take the router: {why}", hint=_ELSEWHERE if taken else None)

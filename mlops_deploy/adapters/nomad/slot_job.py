@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from mlops_deploy.ports import Task
 from mlops_deploy.render.nomad_fingerprint import fingerprint, is_edited
+from mlops_deploy.render.nomad_tasks import MODELS
 from mlops_deploy.spec.owner import LABEL
 
 
@@ -60,6 +61,11 @@ class SlotJob:
     def labelled(self) -> str | None:
         """The key that its meta says."""
         return self.meta.get(f"{LABEL}key")
+
+    @property
+    def own_volume(self) -> str | None:
+        """The volume that is made for this job alone."""
+        return next((name for name in self.volumes if name == f"{self.id}-{MODELS}"), None)
 
     @property
     def content(self) -> str | None:

@@ -12,7 +12,7 @@ from mlops_deploy.adapters.nomad.allocations import Allocation, Blocked, current
 from mlops_deploy.adapters.nomad.client import NomadClient, Params
 from mlops_deploy.adapters.nomad.slot_job import SlotJob
 from mlops_deploy.errors import ConflictError, UnusableInputError
-from mlops_deploy.release.state import Slot, SlotState
+from mlops_deploy.release.state import SLOTS, Slot, SlotState
 from mlops_deploy.spec.owner import Owner
 
 _NS: Final = 1_000_000_000
@@ -123,8 +123,13 @@ class Slots:
         for one in found if isinstance(found, list) else ():
             failed = next(iter((one.get("FailedTGAllocs") or {}).values()), None)
             if one["Status"] == "blocked" and one["JobModifyIndex"] >= job.index and failed is not None:
-                return Blocked(metric=failed, since=one["CreateTime"] / _NS)
+                return Blocked(metric=failed, since=one["CreateTime"] / _NS, changing=self._changing())
         return None
+
+    def _changing(self) -> bool:
+        """Whether something of the service is about to leave its node."""
+        found = [Allocation.read(one) for slot in SLOTS for one in self._client.allocations(self.name(slot))]
+        return any(one.active and not one.wanted for one in found)
 
 
 def not_ours(job_id: str) -> UnusableInputError:

@@ -7,8 +7,9 @@ from uuid import uuid4
 
 from mlops_deploy.adapters.faults import Fault
 from mlops_deploy.adapters.keeper import KEEPER, Stream
-from mlops_deploy.adapters.nomad.allocations import Allocation, ending, restarts
+from mlops_deploy.adapters.nomad.allocations import Allocation, ending, restarts, unready
 from mlops_deploy.adapters.nomad.client import NomadClient
+from mlops_deploy.adapters.nomad.errors import ForbiddenError
 from mlops_deploy.adapters.nomad.execution import exec_stream
 from mlops_deploy.adapters.nomad.forecasting import forecast
 from mlops_deploy.adapters.nomad.keeper import NomadKeeper
@@ -88,7 +89,7 @@ class NomadTarget:
             restarts=restarts(look.job, look.allocations),
             cause=self._cause(look, said) if isinstance(said, Fault) else None,
             ended=self._ended(look) if said in {"running", "stopped"} else None,
-            remark=EDITED if look.job and look.job.edited and there else "",
+            remark=_remark(look),
         )
 
     def stop(self, slot: Slot, grace: float) -> None:  # noqa: ARG002 - the job itself says how long its server gets
@@ -138,10 +139,17 @@ class NomadTarget:
         self._router.remove()
         if not volumes:
             return
-        if self._nomad.volume.kind == "dynamic":
+        self._remove_volumes()
+        self._router.remove_state()
+
+    def _remove_volumes(self) -> None:
+        """Remove the slots' own volumes, also those that an earlier configuration has made."""
+        try:
             for slot in SLOTS:
                 self._volumes.remove(f"{self._slots.name(slot)}-{MODELS}", slot)
-        self._router.remove_state()
+        except ForbiddenError:
+            if self._nomad.volume.kind == "dynamic":
+                raise  # else a token need not have a right that the service does not use
 
     def _document(self, slot: Slot, artefact: Artefact) -> dict[str, Any]:
         return slot_document(self._owner, slot, artefact.job, content=artefact.content_id.hex, key=artefact.key)
@@ -191,3 +199,11 @@ class NomadTarget:
         run = held.run(task)
         fresh = run is not None and look.now - run.ended < _FRESH
         return last_words(self._client, held.id, task, _SHOWN, fresh=fresh)
+
+
+def _remark(look: Look) -> str:
+    if look.job is None or look.judged == "absent":
+        return ""
+    if look.job.edited:
+        return EDITED
+    return unready(look.job, look.held, look.blocked) if look.judged == "preparing" else ""

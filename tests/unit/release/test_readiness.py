@@ -70,6 +70,8 @@ CAUSE = Cause(kind="memory", message="killed for want of memory")
      NotYet(level="process", reason="slot a does not hold this artefact yet")),
     (SlotView(slot="a", state="preparing", key=ONE.key),
      NotYet(level="process", reason="the model is being copied")),
+    (SlotView(slot="a", state="preparing", key=ONE.key, remark="not placed yet"),
+     NotYet(level="process", reason="not placed yet")),
 ])  # fmt: skip
 def test_the_process(view: SlotView, expected: Verdict) -> None:
     assert verdict(view=view) == expected

@@ -6,6 +6,7 @@ import pytest
 
 from mlops_deploy.adapters.faults import Fault
 from mlops_deploy.adapters.nomad.allocations import (
+    CHANGING,
     LASTING,
     PASSING,
     Allocation,
@@ -14,6 +15,7 @@ from mlops_deploy.adapters.nomad.allocations import (
     ending,
     judge,
     restarts,
+    unready,
 )
 from mlops_deploy.adapters.nomad.slot_job import SlotJob
 from mlops_deploy.spec.owner import LABEL
@@ -259,3 +261,27 @@ def test_a_job_whose_node_was_lost_waits_for_another_one():
     lost = allocation(COPIED, UP, ClientStatus="lost")
     assert said(lost) == "preparing"
     assert said(lost, blocked=Blocked(metric=FULL, since=CREATED), now=CREATED + PASSING).kind == "placement"
+
+
+def test_room_is_waited_for_a_moment_and_longer_while_something_of_ours_is_ending():
+    full = metric(NodesExhausted=1, DimensionExhausted={"memory": 1})
+    for changing, seconds in ((False, PASSING), (True, CHANGING)):
+        stuck = Blocked(metric=full, since=NOW - seconds, changing=changing)
+        assert isinstance(judge(job(), [], blocked=stuck, now=NOW), Fault)
+        assert judge(job(), [], blocked=stuck, now=NOW - 0.1) == "preparing"
+    assert PASSING <= 6
+
+
+def test_what_a_slot_waits_for_is_told_and_copying_only_while_something_copies():
+    full = metric(NodesExhausted=1, DimensionExhausted={"memory": 1})
+    assert unready(job(), None, None) == "it is not placed on a node yet"
+    told = unready(job(), None, Blocked(metric=full, since=NOW))
+    assert told == "it is not placed on a node yet: 1 node has not enough memory left"
+    running = task("running", STARTED, started=1)
+    for bootstrap, words in (
+        (None, "node `n1` prepares the bootstrap"),
+        (task("pending"), "node `n1` prepares the bootstrap"),
+        (running, ""),
+        (COPIED, "node `n1` prepares the server"),
+    ):
+        assert unready(job(), allocation(bootstrap), None) == words

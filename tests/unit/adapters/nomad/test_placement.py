@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlops_deploy.adapters.nomad.placement import may_pass, obstacles
+from mlops_deploy.adapters.nomad.placement import may_pass, obstacles, without_own_volume
 from tests.unit.adapters.nomad.test_allocations import job, metric
 
 
@@ -52,7 +52,7 @@ from tests.unit.adapters.nomad.test_allocations import job, metric
 )
 def test_what_stands_in_the_way_is_named_and_whether_it_may_pass(found, words, passing):
     assert obstacles(job(), found) == (words,)
-    assert may_pass(found) is passing
+    assert may_pass(job(), found) is passing
 
 
 def test_where_a_job_may_run_is_named_when_no_node_is_there():
@@ -72,4 +72,21 @@ def test_every_kind_of_reason_is_told():
         "1 node lacks a driver of the job: docker",
         "1 node has not enough disk left",
     )
-    assert may_pass(found)
+    assert may_pass(job(), found)
+
+
+def test_a_volume_of_nobodys_will_not_come_and_one_of_the_jobs_own_may():
+    missing = metric(ConstraintFiltered={"missing compatible host volumes": 1})
+    assert may_pass(job(), missing)
+    other = job(ID="shop-b")
+    assert other.own_volume is None
+    assert not may_pass(other, missing)
+
+
+def test_the_volume_that_a_release_will_make_is_no_obstacle_and_all_else_is():
+    missing = "missing compatible host volumes"
+    alone = metric(ConstraintFiltered={missing: 1})
+    assert without_own_volume(job(), alone) == {}
+    assert without_own_volume(job(ID="shop-b"), alone) == alone
+    both = without_own_volume(job(), metric(ConstraintFiltered={missing: 1, "missing drivers": 1}))
+    assert obstacles(job(), both) == ("1 node lacks a driver of the job: docker",)
