@@ -26,12 +26,15 @@ class Place:
     target: str | None
 
     def service(self) -> "Service":
-        """The service there; a usage error where there is no configuration."""
-        return self.project_and_service()[1]
+        """The service there, for who releases nothing from files; a usage error where there is no configuration."""
+        return self._found(named=False)[1]
 
     def project_and_service(self) -> "tuple[Project, Service]":
         """The service, and the folder that its models are built in."""
-        project, spec = require_project(self.file, self.environment)
+        return self._found(named=True)
+
+    def _found(self, *, named: bool) -> "tuple[Project, Service]":
+        project, spec = require_project(self.file, self.environment, named=named)
         return project, find_service(project, spec, self.target)
 
     def command(self, words: str) -> str:

@@ -97,19 +97,22 @@ class Project:
         return DigestCache(self.root / ".mlops" / "cache" / "digests.sqlite")
 
 
-def find_project(file: Path, environment: str | None) -> Project:
-    """The project of `-f` and `-e`; without either, a folder without a configuration will do."""
+def find_project(file: Path, environment: str | None, *, named: bool = True) -> Project:
+    """The project of `-f` and `-e`; without either, a folder without a configuration will do.
+
+    Without `named` the files that the configuration names are not looked at.
+    """
     if file == Path(CONFIG_FILE) and environment is None and not file.exists():
         return Project(root=Path.cwd(), spec=None)
     from mlops_deploy.config.load import load_with_files
 
-    spec, files = load_with_files(file, environment)
+    spec, files = load_with_files(file, environment, named=named)
     return Project(root=spec.root, spec=spec, files=files)
 
 
-def require_project(file: Path, environment: str | None) -> tuple[Project, "DeploySpec"]:
-    """The project of a command that cannot work without a configuration."""
-    project = find_project(file, environment)
+def require_project(file: Path, environment: str | None, *, named: bool = True) -> tuple[Project, "DeploySpec"]:
+    """The project of a command that cannot work without a configuration; see `find_project`."""
+    project = find_project(file, environment, named=named)
     if project.spec is None:
         raise click.UsageError(f"there is no `{file}` here; `mlops-deploy docs --example` prints one to begin with")
     return project, project.spec

@@ -16,7 +16,7 @@ too, so sections nest. Keys that start with `x-` are ignored.
 """
 
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
@@ -35,7 +35,8 @@ _SHOWN: Final = 60
 class At:
     """Where a decoder stands: what it reports to, the folder of relative paths, and the key path so far.
 
-    `partial` is true for a file that another will complete: nothing is missing there yet.
+    `partial` is true for a file that another will complete: nothing is missing there yet. `files` is false for who needs
+    none of the files that are named: they need not be there.
     """
 
     issues: Issues
@@ -43,10 +44,11 @@ class At:
     path: KeyPath = ()
     partial: bool = False
     vocabulary: "Vocabulary | None" = None
+    files: bool = True
 
     def child(self, part: str | int) -> "At":
         """The place one step further down."""
-        return At(self.issues, self.folder, (*self.path, part), self.partial, self.vocabulary)
+        return At(self.issues, self.folder, (*self.path, part), self.partial, self.vocabulary, self.files)
 
     def wrong(self, mark: Mark, message: str, hint: str, severity: Severity = "error") -> None:
         """Record a mistake at this key."""
@@ -138,7 +140,7 @@ class Table:
             return None
         known = {one.key: one for one in self.fields}
         if at.vocabulary is None:
-            at = At(at.issues, at.folder, at.path, at.partial, Vocabulary(self.synonyms, tuple(self.paths())))
+            at = replace(at, vocabulary=Vocabulary(self.synonyms, tuple(self.paths())))
         values: dict[str, Any] = {}
         given: set[str | None] = set()
         for key, value in node.entries:

@@ -204,7 +204,7 @@ class PathTo:
         if text is None:
             return None
         path = at.folder / text
-        if self.file and not _is_file(path):
+        if self.file and at.files and not _is_file(path):
             at.wrong(node.mark, f"`{text[:200]}` is not a file", f"looked in {at.folder}")
             return None
         return path

@@ -41,10 +41,14 @@ def load(path: Path, environment: str | None) -> DeploySpec:
     return load_with_files(path, environment)[0]
 
 
-def load_with_files(path: Path, environment: str | None) -> tuple[DeploySpec, tuple[Path, ...]]:
-    """The same, and the files that were read: the configuration first."""
+def load_with_files(path: Path, environment: str | None, *, named: bool = True) -> tuple[DeploySpec, tuple[Path, ...]]:
+    """The same, and the files that were read: the configuration first.
+
+    Without `named` the files that it names are not looked at, golden requests among them: whoever releases nothing
+    needs none of them, and what is wrong with them today must not keep anybody from going back.
+    """
     issues = Issues()
-    spec, files = _load(path, environment, issues)
+    spec, files = _load(path, environment, issues, named=named)
     issues.raise_errors(keys.SECTIONS)
     if spec is None:
         raise AssertionError("no spec although nothing was reported")
@@ -58,12 +62,14 @@ def examine(path: Path, environment: str | None) -> Examined:
     return Examined(spec=None if issues.errors else spec, issues=issues.all, files=files)
 
 
-def _load(path: Path, environment: str | None, issues: Issues) -> tuple[DeploySpec | None, tuple[Path, ...]]:
+def _load(
+    path: Path, environment: str | None, issues: Issues, *, named: bool = True
+) -> tuple[DeploySpec | None, tuple[Path, ...]]:
     over = None if environment is None else overlay_path(path, environment)
     base = _root(path, issues)
     above = None if over is None else _root(over, issues, may_be_empty=True)
     layers = [layer for layer in (base, above) if layer is not None]
-    at = At(issues, path.parent.resolve())
+    at = At(issues, path.parent.resolve(), files=named)
     if over is not None:
         for layer in layers:
             keys.TABLE.decode(layer, replace(at, partial=True))
@@ -104,7 +110,7 @@ def _complete(
     """Read what the configuration names, check what no single key can tell, and build."""
     golden = values[keys.READY][keys.GOLDEN]
     requests: tuple[GoldenRequest, ...] = ()
-    if golden is not None:
+    if golden is not None and at.files:
         shown = _shown(golden, at.folder, files[0])
         requests, files = read_golden(shown, at.issues), (*files, shown)
     _check_names(values[keys.SERVICE], environment, whole, at)

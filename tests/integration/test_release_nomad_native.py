@@ -154,4 +154,5 @@ def test_only_a_cluster_has_canaries_of_its_own(make_service):
 
 def test_native_releases_are_rolling(service):
     service.build(0)
-    assert "by the strategy `rolling`" in service.run("release", "--native", code=2).stderr
+    refused = service.run("release", "--native", "--strategy", "bluegreen", code=2)
+    assert "by the strategy `rolling`" in refused.stderr

@@ -86,6 +86,19 @@ def test_abort_turns_back(command):
     assert "turning back, at `wait for a decision: the candidate is ready`: not today\n" in err
 
 
+@pytest.mark.parametrize("golden", ["x" * (2 << 20), "no JSON", None], ids=["too large", "no JSON", "absent"])
+def test_what_releases_nothing_needs_no_file_that_a_release_needs(command, golden):
+    run = command("next")
+    assert run("release")[0] == 0
+    (run.folder / "mlops.yml").write_text(
+        "service: toy\nmodel: {path: m}\nserver: {hook: gone.py}\nready: {golden: g.jsonl}\n"
+    )
+    if golden is not None:
+        (run.folder / "g.jsonl").write_text(golden)
+    assert run("release")[0] == 2
+    assert [run(verb)[0] for verb in ("status", "rollback", "tend")] == [0, 0, 0]
+
+
 def test_an_open_release_refuses_the_next_one(command):
     run = command("held")
     run("release", "--until", "ready")

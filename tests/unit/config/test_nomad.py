@@ -52,7 +52,7 @@ MISTAKES = [
     ),
     (
         "nomad: {type: batch, command: [a], periodic: 61 * * * *}",
-        "3:45",
+        "3:46",
         "`nomad.periodic` must be a cron line or `@daily`",
         "the minutes are `*`, or 0 to 59, not `61`",
     ),

@@ -123,7 +123,7 @@ def test_the_example_shows_the_defaults_as_they_are(folder: Path) -> None:
     (folder / "shown.yml").write_text(
         LEAST
         + f"preset: {shown['preset']}\nport: {shown['port']}\nready: {{deadline: 2m}}\n"
-        + f"release: {{strategy: {shown['strategy']}, bake: {shown['bake']}, drain: {shown['drain']}, deadline: 10m}}\n"
+        + f"release: {{bake: {shown['bake']}, drain: {shown['drain']}, deadline: 10m}}\n"
     )
     assert examine(Path("shown.yml"), None).spec == least
 
