@@ -91,6 +91,11 @@ def _known(cluster: Cluster, text: str) -> DeployError | None:
         return ConflictError("somebody else has changed the job meanwhile", detail=(text,), hint="plan again")
     if missing := re.search(r'nonexistent namespace "(.*)"', text):
         return no_namespace(missing.group(1))
+    if pool := re.search(r"(?:nonexistent node pool|node pool not found:?) [\"']?([\w-]+)", text):
+        return UnusableInputError(
+            f"there is no node pool `{pool.group(1)}` on the cluster",
+            hint="see `nomad node pool list`, and name one of them by `nomad.node_pool` in `mlops.yml`",
+        )
     if "No path to region" in text:
         return UnusableInputError(
             f"there is no region `{cluster.region}`", hint="set `NOMAD_REGION` to one that exists"
