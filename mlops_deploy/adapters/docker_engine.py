@@ -25,6 +25,23 @@ _SOON: Final = 10
 _SSH: Final = "ssh://"
 
 _HINT: Final = "start Docker, or set `DOCKER_HOST`"
+_LOGIN: Final = "`docker login` gives the engine the right to read it, where it is there"
+
+_CLOSED: Final = ("unauthorized", "denied", "no basic auth credentials")
+_AWAY: Final = (
+    "dial tcp",
+    "lookup ",
+    "connection re",
+    "timeout",
+    "deadline exceeded",
+    "eof",
+    "too many requests",
+    "toomanyrequests",
+    "server error",
+    "bad gateway",
+    "unavailable",
+)
+"""What an engine says, in small letters, of a registry that does not answer; its status says nothing of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,12 +140,14 @@ class DockerEngine:
             try:
                 for event in self._client.api.pull(parsed.name, tag=tag, stream=True, decode=True):
                     if "error" in event:
-                        raise DeployError(f"`{ref}` cannot be pulled: {event['error']}")
+                        raise _unpulled(ref, str(event["error"]))
             except NotFound as absent:
                 raise UnusableInputError(
                     f"the registry has no `{ref}`, or does not show it: {absent.explanation}",
-                    hint="`docker login` gives the engine the right to read it, where it is there",
+                    hint=_LOGIN,
                 ) from absent
+            except APIError as refused:
+                raise _unpulled(ref, str(refused.explanation or refused)) from refused
 
     def labels(self, ref: str) -> dict[str, str] | None:
         """The labels of the image `ref`."""
@@ -138,6 +157,19 @@ class DockerEngine:
             except ImageNotFound:
                 return None
         return dict(found["Config"].get("Labels") or {})
+
+
+def _unpulled(ref: str, said: str) -> DeployError:
+    """What an engine says of an image that it could not pull, by whom it can be mended."""
+    text = said.lower()
+    if any(one in text for one in _CLOSED):
+        return UnusableInputError(f"the registry does not show `{ref}`: {said}", hint=_LOGIN)
+    if any(one in text for one in _AWAY):
+        return UnreachableError(
+            f"the registry of `{ref}` does not answer: {said}",
+            hint="see that the engine reaches the registry, then run this again",
+        )
+    return DeployError(f"`{ref}` cannot be pulled: {said}", hint=f"see what `docker pull {ref}` says")
 
 
 def _refuse_ssh(host: str | None) -> None:

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -14,7 +15,7 @@ import pytest
 
 from mlops_deploy.release.state import CLOSED, Route, whole
 from mlops_deploy.render.router import render_router
-from tests.fakes.routers import Router, Server, keeper_argv, until
+from tests.fakes.routers import KEEPER, Router, Server, keeper_argv, until
 from tests.fakes.task_api import TaskApi
 
 pytestmark = pytest.mark.haproxy
@@ -332,6 +333,34 @@ def test_an_address_that_is_taken_is_waited_for_and_then_told(api, router, serve
     router.begin()
     assert router.process.wait(15) == 2
     assert f"cannot listen at 127.0.0.1:{servers[0].port}: address already in use" in router.log()
+
+
+def test_a_route_that_is_committed_while_the_address_is_waited_for_is_the_one_to_start_with(
+    api, router, monkeypatch, tmp_path
+):
+    monkeypatch.syspath_prepend(KEEPER)
+    from mlops_keeper import following, init, routes  # noqa: PLC0415 - found by the line above
+
+    for name, value in router.env.items():
+        monkeypatch.setenv(name, value)
+    folder = init.lay_out(router.env["STATE"], router.env["RUN"])
+    api.route(0, 1, config=router.config)
+    with socket.create_server(("127.0.0.1", router.port)) as before:
+
+        def give_up():
+            until((router.root / "state/haproxy.cfg").exists)
+            time.sleep(1.0)  # the cluster has been asked; the address is what it waits for now
+            api.route(10_000, 2)
+            api.serve("b", 1234)
+            before.close()
+
+        thread = threading.Thread(target=give_up)
+        thread.start()
+        following.begin(following.Source(os.environ), folder, router.env["RUN"])
+        thread.join()
+    assert routes.read(folder)["generation"] == 2
+    assert (router.root / "state/route.map").read_text() == "share_b 10000\n"
+    assert "127.0.0.1:1234" in (router.root / "state/slot-b.cfg").read_text()
 
 
 def test_a_task_without_an_identity_says_so(api, router):

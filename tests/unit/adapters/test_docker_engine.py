@@ -13,7 +13,7 @@ from docker.context import Context
 
 from mlops_deploy.adapters import docker_engine
 from mlops_deploy.adapters.docker_engine import DockerEngine
-from mlops_deploy.errors import DeployError, UnreachableError
+from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
 from mlops_deploy.spec.refs import Digest
 
 # The SDK leaves the socket of a failed connection to the garbage collector.
@@ -29,6 +29,7 @@ class Server(ThreadingMixIn, UnixStreamServer):
 class Api(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     taken, tagged, on_load = [], [], "take"
+    on_pull = (200, {"status": "Pull complete"})
 
     def address_string(self):
         return "socket"
@@ -64,6 +65,9 @@ class Api(BaseHTTPRequestHandler):
         self.rfile.readline()
 
     def do_POST(self):
+        if "/images/create" in self.path:
+            self.answer(*self.on_pull)
+            return
         if "/tag" in self.path:
             self.tagged.append(self.path)
             self.answer(201, b"")
@@ -142,6 +146,30 @@ def test_an_engine_that_refuses_is_quoted(api, on_load, engine):
     with pytest.raises(DeployError, match=r"no space left on device|unexpected EOF") as caught:
         engine.load(bytes(1000) for _ in range(100))
     assert caught.value.exit_code == 1
+
+
+REFUSED = 'Get "http://127.0.0.1:5000/v2/": dial tcp 127.0.0.1:5000: connect: connection refused'
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "message"),
+    [
+        (REFUSED, UnreachableError, "the registry of `{}` does not answer: Get"),
+        ("received unexpected HTTP status: 503 Service Unavailable", UnreachableError, "does not answer"),
+        ("net/http: request canceled (Client.Timeout exceeded)", UnreachableError, "does not answer"),
+        ("unauthorized: authentication required", UnusableInputError, "the registry does not show `{}`: unauth"),
+        ("no space left on device", DeployError, "`{}` cannot be pulled: no space"),
+    ],
+)
+def test_why_an_image_cannot_be_pulled(api, engine, said, kind, message):
+    ref = f"127.0.0.1:5000/digits@{ID}"
+    for answer in ((500, {"message": said}), (200, {"error": said})):
+        api.on_pull = answer
+        with pytest.raises(DeployError) as refused:
+            engine.pull(ref)
+        assert type(refused.value) is kind
+        assert refused.value.hint
+        assert message.format(ref) in refused.value.message
 
 
 def test_an_engine_that_goes_away_is_unreachable(api, engine):

@@ -88,16 +88,22 @@ def _require_addresses(text: str, before: str) -> None:
         _require_address(host, port)
 
 
-def await_address(address: str, seconds: float) -> None:
-    """Wait at most `seconds` until `address` (`HOST:PORT`) is free: the router before this one may still have it."""
-    until = time.monotonic() + seconds
+def await_address(address: str, seconds: float) -> bool:
+    """Wait at most `seconds` until `address` (`HOST:PORT`) is free: the router before this one may still have it.
+
+    Whether there was anything to wait for.
+    """
+    until, waited = time.monotonic() + seconds, False
     while True:
         try:
-            return _require_address(*address.rsplit(":", 1))
+            _require_address(*address.rsplit(":", 1))
         except WrongError:
             if time.monotonic() > until:
                 raise
-        time.sleep(_PAUSE)
+            waited = True
+            time.sleep(_PAUSE)
+        else:
+            return waited
 
 
 def _require_address(host: str, port: str) -> None:

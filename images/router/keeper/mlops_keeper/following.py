@@ -59,11 +59,12 @@ class Source:
 def begin(told: Source, folder: Folder, run: str) -> None:
     """Before the start: have the folder say what the cluster says, waiting for that as long as it takes.
 
-    What is in the folder already does after `PATIENCE`: a router that had gone on would know no more.
+    What is in the folder already does after `PATIENCE`: a router that had gone on would know no more. While the router
+    before this one was waited for, a release may have gone on: then the cluster is asked once more.
     """
     _agree(told, folder, run)
-    if configuration.ENTRY in os.environ:
-        configuration.await_address(os.environ[configuration.ENTRY], GIVEN_UP)
+    if configuration.ENTRY in os.environ and configuration.await_address(os.environ[configuration.ENTRY], GIVEN_UP):
+        _agree(told, folder, run)
 
 
 def _agree(told: Source, folder: Folder, run: str) -> None:
