@@ -1,12 +1,12 @@
 """`down`: end a service in order. The router answers 503 first, requests finish, then the servers stop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from mlops_deploy.api.drive import drive
-from mlops_deploy.api.service import Service, world_on
+from mlops_deploy.api.service import Service, how_it_starts, world_on
 from mlops_deploy.errors import (
     DeployError,
     InterruptedByUserError,
@@ -27,8 +27,14 @@ from mlops_deploy.release.observe import CURRENT, FREEZE, kept, situation
 from mlops_deploy.release.session import Session
 from mlops_deploy.release.state import CLOSED, SLOTS, Freeze
 from mlops_deploy.release.steps import Drain, Step, Stop, describe, describe_route
+from mlops_deploy.spec.deploy import Target
 
 _POLL: Final = 0.05
+_REST: Final[Mapping[Target, str]] = {
+    "docker": "the router and the network",
+    "nomad": "the jobs of the slots and of the router",
+}
+"""What a target still has of a service once its servers have stopped, beside a router."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +61,7 @@ def down(service: Service, story: Story, *, volumes: bool, force: bool) -> Found
         if found.running and not force:
             raise LockedError(
                 "the router does not run, so nobody can tell whether a release is open or the service is frozen",
-                hint="`mlops-deploy router apply` starts it, `mlops-deploy down --force` goes on all the same",
+                hint=f"{how_it_starts(service.target_name)}, `mlops-deploy down --force` goes on all the same",
             )
         _remove(service, story, found, volumes=volumes)
         return found
@@ -101,7 +107,7 @@ def _remove(
     service: Service, story: Story, found: Found, *, volumes: bool, before_router: Callable[[], None] = lambda: None
 ) -> None:
     if found.running:
-        story.say("remove the router and the network")
+        story.say(f"remove {_REST.get(service.target_name, 'the router')}")
     service.target.remove(volumes=volumes, before_router=before_router)
 
 

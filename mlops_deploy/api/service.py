@@ -94,8 +94,15 @@ def find_keeper(service: Service) -> Keeper | None:
     raise UnreachableError(
         f"the router of `{service.spec.project}` does not run on target `{service.target_name}`",
         detail=[f"slot {view.slot} is {view.state}" for view in views],
-        hint="`mlops-deploy router apply` starts it",
+        hint=how_it_starts(service.target_name),
     )
+
+
+def how_it_starts(target: Target) -> str:
+    """What brings a router back that is down."""
+    if target == "nomad":
+        return "Nomad starts it again by itself, `mlops-deploy router apply` waits for that, or starts one that is gone"
+    return "`mlops-deploy router apply` starts it"
 
 
 @contextmanager

@@ -35,8 +35,8 @@ _SHOWN: Final = 60
 class At:
     """Where a decoder stands: what it reports to, the folder of relative paths, and the key path so far.
 
-    `partial` is true for a file that another will complete: nothing is missing there yet. `files` is false for who needs
-    none of the files that are named: they need not be there.
+    `partial` is true for a file that another will complete: nothing is missing there yet. `files` is false for who
+    needs none of the files that are named: they need not be there.
     """
 
     issues: Issues

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from mlops_deploy.api.down import down as end
+from mlops_deploy.api.service import find_keeper
 from mlops_deploy.api.down import free, take_down
 from mlops_deploy.errors import InterruptedByUserError, LockedError, UnreachableError
 from mlops_deploy.release import executor
@@ -178,6 +179,30 @@ def test_a_router_that_is_down_hides_freeze_and_release_so_only_force_goes_on():
     assert removed == []
     assert end(sim.service, sim.story, volumes=False, force=True).running
     assert removed == [False]
+
+
+@pytest.mark.parametrize(
+    ("target", "rest", "starts"),
+    [
+        ("docker", "the router and the network", "`mlops-deploy router apply` starts it, "),
+        ("nomad", "the jobs of the slots and of the router", "Nomad starts it again by itself, "),
+        ("process", "the router", "`mlops-deploy router apply` starts it, "),
+    ],
+)
+def test_what_is_removed_and_what_brings_a_router_back_are_called_as_on_the_target(target, rest, starts):
+    sim = story_of("next")
+    service = replace(sim.service, target_name=target)
+    sim.ports.remove = lambda *, volumes, before_router: before_router()
+    sim.ports.made = False
+    with pytest.raises(LockedError) as caught:
+        end(service, sim.story, volumes=False, force=False)
+    assert caught.value.hint.startswith(starts)
+    with pytest.raises(UnreachableError) as away:
+        find_keeper(service)
+    assert f"{away.value.hint}, ".startswith(starts)
+    sim.ports.made = True
+    end(service, sim.story, volumes=False, force=False)
+    assert sim.story.said[-1] == f"remove {rest}"
 
 
 @pytest.mark.parametrize("lag", [7.0, 1e6])
