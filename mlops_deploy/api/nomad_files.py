@@ -9,7 +9,7 @@ from mlops_deploy.api.router_config import router_config
 from mlops_deploy.api.service import Forecaster
 from mlops_deploy.release.forecast import Forecast
 from mlops_deploy.release.state import Artefact, Slot
-from mlops_deploy.render.nomad import slot_job, warnings
+from mlops_deploy.render.nomad import release_warnings, slot_job
 from mlops_deploy.spec.deploy import DeploySpec, JsonValue
 from mlops_deploy.spec.preset import Preset
 from mlops_deploy.spec.rendered import JobImage
@@ -36,7 +36,7 @@ def with_warnings(spec: DeploySpec, forecast: Forecaster) -> Forecaster:
 
     def told(slot: Slot, live: Slot | None, artefact: Artefact) -> Forecast:
         said = forecast(slot, live, artefact)
-        return replace(said, warnings=(*warnings(spec), *said.warnings))
+        return replace(said, warnings=(*release_warnings(spec), *said.warnings))
 
     return told
 

@@ -1,12 +1,16 @@
 """`mlops-deploy down`: end a service in order."""
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from mlops_deploy.cli.console import story
 from mlops_deploy.cli.place import Place, placed
 from mlops_deploy.errors import InterruptedByUserError
+
+if TYPE_CHECKING:
+    from mlops_deploy.spec.deploy import DeploySpec
 
 
 @click.command("down")
@@ -33,6 +37,13 @@ def down(volumes: bool, force: bool, yes: bool, place: Place) -> None:  # noqa: 
     if found.release is not None:
         click.echo(f"warning: release `{found.release}` was open, and has ended here", err=True)
     what = "is down" if found.running else "was not running"
-    volume = "; its volumes are removed" if volumes else ""
+    volume = f"; {_gone(service.spec, service.target_name)}" if volumes else ""
     click.echo(f"`{service.spec.project}` {what}{volume}", err=True)
     click.echo(f"next: {place.command('release')}", err=True)
+
+
+def _gone(spec: "DeploySpec", target: str) -> str:
+    """What `--volumes` has removed, and what it leaves: a host volume belongs to its cluster, and others may use it."""
+    if target == "nomad" and spec.nomad.volume.kind == "host":
+        return f"its state is removed, its models stay in the host volume `{spec.nomad.volume.name}`"
+    return "its volumes are removed"

@@ -85,6 +85,19 @@ def warnings(spec: DeploySpec) -> list[str]:
     return told
 
 
+def release_warnings(spec: DeploySpec) -> list[str]:
+    """`warnings`, and what the service says that a release does otherwise."""
+    told = warnings(spec)
+    if spec.nomad.provider != "nomad":
+        told.append(
+            f"`nomad.provider` is `{spec.nomad.provider}`: a release registers its servers in Nomad's own catalogue, "
+            "which the router follows"
+        )
+    if spec.nomad.count > 1:
+        told.append(f"`nomad.count` is {spec.nomad.count}: only `--native` runs so many servers, a slot runs one")
+    return told
+
+
 def slot_document(owner: Owner, slot: str, job: Mapping[str, JsonValue], *, content: str, key: str) -> Document:
     """The complete job of `slot` that runs `job`; the model `content` and the artefact `key` are in its meta.
 

@@ -33,6 +33,9 @@ SHARE: Final = 100
 MEMORY: Final = 1 << 30
 """Bytes for a server without `resources.memory`: a job on Nomad always has a limit, by default 300 MB."""
 
+LEAST: Final = 10
+"""Megabytes below which Nomad takes no task."""
+
 BOOTSTRAP_LOGS: Final[Document] = {"MaxFiles": 2, "MaxFileSizeMB": 1}
 SERVER_LOGS: Final[Document] = {"MaxFiles": 3, "MaxFileSizeMB": 10}
 
@@ -66,6 +69,7 @@ def bootstrap(spec: DeploySpec, carrier: CarrierRef) -> Document:
 def server(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Preset) -> Document:
     """The task that serves the model, filled from `preset`; or that runs `nomad.command` to its end."""
     _refuse_unsupported(preset)
+    _refuse_little(spec)
     path = f"{VOLUME}/v/{carrier.content_id.hex}"
     preset = fill_preset(preset, filling(preset, name=spec.model.name, content=carrier.content_id, path=path))
     env, meta = in_environment(server_environment(spec, carrier, preset))
@@ -191,6 +195,14 @@ def _mhz(spec: DeploySpec) -> int:
 def memory(spec: DeploySpec) -> int:
     """Megabytes that are reserved for the server, which are its limit too unless `nomad.memory_max` is more."""
     return _megabytes(spec.resources.memory or min(MEMORY, spec.nomad.memory_max or MEMORY))
+
+
+def _refuse_little(spec: DeploySpec) -> None:
+    if memory(spec) < LEAST:
+        raise UnusableInputError(
+            f"`resources.memory` is less than {LEAST} MiB, which Nomad gives a task at least",
+            hint="ask for what the server needs, such as `512Mi`",
+        )
 
 
 def _megabytes(count: int) -> int:

@@ -7,6 +7,8 @@ import pytest
 
 from mlops_deploy.api.nomad_files import nomad_artefact, nomad_router
 from mlops_deploy.api.nomad_supply import NomadSupply
+from mlops_deploy.spec.deploy import Resources
+from mlops_deploy.spec.nomad import NomadSpec
 from mlops_deploy.spec.refs import Digest
 from mlops_deploy.spec.rendered import JobImage
 from mlops_deploy.store.layout import LayoutStore
@@ -56,11 +58,25 @@ class Told(Silent):
         self.warnings.append(text)
 
 
+ENOUGH = dataclasses.replace(SPEC, resources=Resources(memory=64 << 20))
+
+
+def test_the_user_is_warned_of_what_the_cluster_does_otherwise(tmp_path, monkeypatch):
+    monkeypatch.setattr("mlops_deploy.api.prepare.load_stored", lambda *_: None)
+    engine = Engine(**{ID: Digest("5" * 64)})
+    spec = dataclasses.replace(ENOUGH, nomad=NomadSpec(pull_timeout=600.0))
+    supply = NomadSupply(spec=spec, store=LayoutStore(tmp_path), engine=engine, collects=lambda: None)
+    story = Told()
+    supply.prepare(made(), story)
+    (told,) = story.warnings
+    assert "hashicorp/nomad#28496" in told
+
+
 @pytest.mark.parametrize(("said", "warnings"), [(None, []), ("clients remove images", ["clients remove images"])])
 def test_the_user_is_warned_of_clients_that_remove_local_images(tmp_path, monkeypatch, said, warnings):
     monkeypatch.setattr("mlops_deploy.api.prepare.load_stored", lambda *_: None)
     engine = Engine(**{ID: Digest("5" * 64)})
-    supply = NomadSupply(spec=SPEC, store=LayoutStore(tmp_path), engine=engine, collects=lambda: said)
+    supply = NomadSupply(spec=ENOUGH, store=LayoutStore(tmp_path), engine=engine, collects=lambda: said)
     story = Told()
     supply.prepare(made(), story)
     assert story.warnings == warnings

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.render.hcl import hcl
-from mlops_deploy.render.nomad import document, slot_document, slot_job, volume_of, warnings
+from mlops_deploy.render.nomad import document, release_warnings, slot_document, slot_job, volume_of, warnings
 from mlops_deploy.render.nomad_fingerprint import FINGERPRINT, fingerprint
 from mlops_deploy.spec.deploy import Ready, ReleaseSpec, Resources
 from mlops_deploy.spec.nomad import Affinity, Constraint, Device, NomadSpec, NomadVolume, Spread
@@ -316,6 +316,25 @@ def test_what_a_cluster_may_not_do_is_told(spec, changes, says):
     assert warnings(on_nomad(spec, NomadSpec(pull_timeout=300.0))) == []
     (told,) = warnings(dataclasses.replace(spec, **changes))
     assert says in told
+
+
+@pytest.mark.parametrize(
+    ("nomad", "says"), [(NomadSpec(provider="consul"), "`nomad.provider` is `consul`"), (NomadSpec(count=5), "is 5")]
+)
+def test_what_a_release_does_otherwise_is_told(spec, nomad, says):
+    (told,) = release_warnings(on_nomad(spec, nomad))
+    assert says in told
+    assert release_warnings(on_nomad(spec, NomadSpec())) == []
+
+
+@pytest.mark.parametrize(("mebibytes", "taken"), [(6, False), (9, False), (10, True)])
+def test_less_memory_than_nomad_gives_a_task_is_refused(spec, job, mebibytes, taken):
+    little = dataclasses.replace(spec, resources=Resources(memory=mebibytes << 20))
+    if taken:
+        assert server(slot_job(little, *job))["Resources"]["MemoryMB"] == mebibytes
+        return
+    with pytest.raises(UnusableInputError, match="less than 10 MiB"):
+        slot_job(little, *job)
 
 
 def as_a_client_reads(task):
