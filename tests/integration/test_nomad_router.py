@@ -90,6 +90,9 @@ class Routed:
         job = {"ID": name, "Name": name, "Type": "service", "Datacenters": ["*"], "TaskGroups": [group]}
         self.agent.ask("POST", f"/v1/jobs{self.namespace}", {"Job": job})
 
+    def restarts(self, allocation):
+        return self.agent.ask("GET", f"/v1/allocation/{allocation}")["TaskStates"][TASK]["Restarts"]
+
     def items(self):
         return self.agent.ask("GET", self.path)["Items"]
 
@@ -210,11 +213,11 @@ def test_an_address_follows_its_server_and_one_that_is_gone_is_nobodys(live):
 def test_a_router_that_was_started_again_has_the_committed_share(live):
     before = live.router().allocation()
     live.agent.ask("PUT", f"/v1/client/allocation/{before}/restart", {"TaskName": TASK})
+    until(lambda: live.restarts(before) == 1 and live.router().allocation() == before, 60)
     assert until(live.version, 30) == "b"
     subprocess.run(["docker", "kill", live.container()], capture_output=True, check=True)
-    until(lambda: live.version() is None)
+    until(lambda: live.restarts(before) == 2 and live.router().allocation() == before, 60)
     assert until(live.version, 30) == "b"
-    assert live.router().allocation() == before
 
 
 def test_a_router_on_another_allocation_has_the_committed_share(live):
