@@ -99,7 +99,10 @@ def test_a_slot_without_a_job_is_absent():
     assert judge(None, (), blocked=None, now=NOW) == "absent"
 
 
-@pytest.mark.parametrize(("status", "state"), [("running", "running"), ("pending", "running"), ("complete", "absent")])
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [("running", "running"), ("pending", "running"), ("unknown", "running"), ("complete", "absent")],
+)
 def test_what_is_being_stopped_counts_as_running_until_nothing_of_it_is_left(status, state):
     left = allocation(COPIED, UP, JobVersion=2, DesiredStatus="stop", ClientStatus=status)
     assert said(left, of=job(Stop=True)) == state
@@ -123,6 +126,14 @@ def test_only_the_newest_allocation_of_the_job_as_it_is_now_counts():
     assert said(earlier) == "preparing"
     assert said(earlier, failed, fresh) == "running"
     assert current(job(), (earlier, failed, fresh)) is fresh
+
+
+def test_what_is_told_to_stop_is_not_what_runs_in_the_slot():
+    drained = allocation(COPIED, UP, DesiredStatus="stop", CreateIndex=90)
+    held = allocation(COPIED, UP, CreateIndex=80)
+    assert current(job(), (drained,)) is None
+    assert said(drained) == "preparing"
+    assert current(job(), (held, drained)) is held
 
 
 @pytest.mark.parametrize(
