@@ -108,16 +108,32 @@ def test_a_candidate_that_eats_more_than_its_memory_is_told_at_once(loaded):
         (
             {"nomad": {"volume": {"kind": "host", "name": "nothing"}}},
             "1 node lacks the host volume `nothing`",
-            AFTER_A_WHILE,
+            AT_ONCE,
         ),
-        ({"nomad": {"datacenters": ["mars"]}}, "no node is ready in datacenter `mars`", AFTER_A_WHILE),
-        ({"resources": {"memory": "9000Gi"}}, "1 node has no 9,216,000 MiB of memory left", AFTER_A_WHILE),
+        ({"nomad": {"datacenters": ["mars"]}}, "no node is ready in datacenter `mars`", AT_ONCE),
+        ({"resources": {"memory": "9000Gi"}}, "1 node has no 9,216,000 MiB of memory left", AT_ONCE),
     ],
     ids=["constraint", "device", "volume", "datacenter", "memory"],
 )
 def test_a_job_that_no_node_takes_is_told_with_what_each_lacks(loaded, sections, message, within):
     loaded.configure(**sections)
     assert "no node can take the slot" in refused(loaded, message, within=within)
+
+
+def test_a_slot_whose_job_was_edited_by_hand_is_not_taken_for_its_artefact(live):
+    before = live.status()["live"]
+    edited = live.job(before["slot"])
+    edited["TaskGroups"][0]["Tasks"][1]["Env"]["ADDS"] = "100"
+    live.agent.ask("PUT", "/v1/jobs", {"Job": edited})
+    status = live.status()
+    assert status["slots"][before["slot"]]["version"] is None
+    assert "changed its job by hand" in status["slots"][before["slot"]]["remark"]
+    assert "changed its job by hand" in live.run("status").stdout
+    assert "nothing to do" not in live.run("release", "--dry-run").stdout
+    live.release(1)
+    after = live.status()["live"]
+    assert after["version"] == before["version"]
+    assert after["slot"] != before["slot"]
 
 
 def test_a_server_image_that_is_not_there_is_told_before_anything_starts(loaded):
