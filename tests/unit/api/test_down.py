@@ -9,8 +9,8 @@ from random import Random
 import pytest
 
 from mlops_deploy.api.down import down as end
-from mlops_deploy.api.service import find_keeper
 from mlops_deploy.api.down import free, take_down
+from mlops_deploy.api.service import find_keeper
 from mlops_deploy.errors import InterruptedByUserError, LockedError, UnreachableError
 from mlops_deploy.release import executor
 from mlops_deploy.release import lease as leases
