@@ -126,6 +126,18 @@ def test_only_an_address_of_numbers_is_one(cluster, wrong, place):
         newest([registration(*place)], "svc-a")
 
 
+def test_a_slot_that_is_registered_at_no_address_is_nowhere_and_no_longer_where_it_was(api, cluster, capfd):
+    from mlops_keeper.following import Source  # noqa: PLC0415 - found by `cluster`
+
+    told = Source(api.environment())
+    api.put("service/svc-a", [registration("10.0.0.1", 80)])
+    place, index = told.address("a", 0)
+    assert place == ("10.0.0.1", 80)
+    api.put("service/svc-a", [registration("10.0.0.1", 80), registration("node.example", 81, 2)])
+    assert told.address("a", index) == (None, api.index)
+    assert "slot a is registered where nobody can be asked: `node.example:81` is no address" in capfd.readouterr().err
+
+
 def test_the_file_of_a_slot_says_where_it_is(cluster, state):
     from mlops_keeper import addresses  # noqa: PLC0415 - found by `cluster`
     from mlops_keeper.folder import Folder  # noqa: PLC0415 - as above

@@ -38,6 +38,7 @@ class Source:
         self.cluster = Cluster(environment)
         self.variable = environment["ROUTER_VARIABLE"]
         self.services = {slot: environment[name] for slot, name in SERVICES.items()}
+        self._say = _Teller()
 
     def ledger(self, index: int) -> tuple[tuple[dict, str], int]:
         """The committed route and the configuration; `WrongError` when there is no such variable, or not both in it."""
@@ -53,7 +54,11 @@ class Source:
         """Where the slot's server is, None for nowhere."""
         name = self.services[slot]
         found, fresh = self.cluster.look(f"service/{name}", index)
-        return addresses.newest(found, name), fresh
+        try:
+            return addresses.newest(found, name), fresh
+        except WrongError as wrong:  # the address before it may be another server's by now
+            self._say(f"slot {slot} is registered where nobody can be asked: {wrong.message}")
+            return None, fresh
 
 
 def begin(told: Source, folder: Folder, run: str) -> None:
