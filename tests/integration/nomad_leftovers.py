@@ -64,8 +64,12 @@ def mounts(folder: Path) -> list[str]:
 
 def cgroups(folder: Path) -> Iterator[Path]:
     """Groups of its allocations' tasks."""
-    for one in allocations(folder):
-        yield from CGROUPS.glob(f"**/nomad*/**/{one}.*")
+    ours = allocations(folder)
+    # Other agents' groups go away meanwhile, which a glob does not bear and a walk does; the innermost come first.
+    for path, names, _ in os.walk(CGROUPS, topdown=False) if ours else ():
+        found = [name for name in names if name.partition(".")[0] in ours]
+        if "/nomad" in path:
+            yield from (Path(path, name) for name in found)
 
 
 def allocations(folder: Path) -> list[str]:
