@@ -194,7 +194,7 @@ PULL_TIMEOUT: Final = Field(
 SHUTDOWN_DELAY: Final = Field(
     "shutdown_delay",
     WAIT,
-    doc="How long a server goes on after it left the catalogue, for those who have just looked it up.",
+    doc="How long a server, or the router, goes on after it left the catalogue, for those who have just looked it up.",
     default=_DEFAULT.shutdown_delay,
     example="2s",
     shown=show_duration(_DEFAULT.shutdown_delay),
