@@ -1,6 +1,7 @@
 """The router's job: registered once, registered again when it was stopped, another one only when that is asked for."""
 
 import time
+from collections.abc import Callable
 from typing import Any, Final
 from uuid import uuid4
 
@@ -202,7 +203,7 @@ class NomadRouter:
         since = time.monotonic()
         late = since + DEADLINE + (0.0 if self._image.local else self._nomad.pull_timeout)
         while True:
-            held = self._looked(time.monotonic() - since)
+            held = self._borne(lambda: self._looked(time.monotonic() - since), late)
             if held is not None and held.running and self._answers(held):
                 return
             if held is not None and is_over(held, new=new):
@@ -211,10 +212,20 @@ class NomadRouter:
                 raise self._overdue(held)
             time.sleep(_PAUSE)
 
+    @staticmethod
+    def _borne(look: Callable[[], Held | None], late: float) -> Held | None:
+        """What `look` sees; nothing, until it is `late`, while the cluster elects a leader, say."""
+        try:
+            return look()
+        except UnreachableError:
+            if time.monotonic() > late:
+                raise
+            return None
+
     def _looked(self, waited: float) -> Held | None:
         job = self._job()
         if job is None or job["Stop"]:
-            raise UnreachableError("the router was stopped meanwhile", hint="run this again")
+            raise ConflictError("the router was stopped meanwhile", hint="run this again")
         held = Held.newest(job, self._client.allocations(self._id))
         if held is None:
             self._refuse_nowhere(job, waited)

@@ -1,5 +1,7 @@
 """What becomes of the variable of a router that does not come up, and of one that is removed: against the double."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from mlops_deploy.adapters.nomad.client import NomadClient
@@ -71,6 +73,23 @@ def test_one_that_was_there_before_and_is_used_meanwhile_stays_too(monkeypatch, 
     failing(monkeypatch, router)
     assert client.job(ID) is None
     assert other.get("lease").value["holder"] == "x", "its history is not this call's to remove"
+
+
+def test_a_cluster_without_a_leader_for_a_moment_ends_no_wait(monkeypatch, client, router):
+    looks, held = [], SimpleNamespace(running=True)
+
+    def look(waited):
+        looks.append(waited)
+        if len(looks) < 3:
+            raise UnreachableError("No cluster leader")
+        return held
+
+    monkeypatch.setattr(router, "_looked", look)
+    monkeypatch.setattr(router, "_answers", lambda one: one is held)
+    router.make("global\n")
+    assert len(looks) == 3
+    assert client.job(ID) is not None
+    assert client.variable(PATH) is not None
 
 
 def test_what_cannot_be_taken_back_does_not_hide_what_was_wrong(monkeypatch, client, router):
