@@ -1,4 +1,4 @@
-"""A Nomad cluster. Where to look:
+"""A Nomad cluster. In which module to look.
 
 * the way there: `settings`, `session` and `unix`, `client`, `execution`, `logs`; what goes wrong: `errors`, `rights`
 * the state of a service: `book` and `pages` hold it, `writing` decides, `ledger` sets it, `keeper` is the port
