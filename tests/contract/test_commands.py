@@ -141,7 +141,7 @@ def test_an_unknown_token(folder, verb, untouched):
     ("capabilities", "variables", "lacks"),
     [
         ({"read-job"}, set(), "`submit-job` in namespace `default`"),
-        ({"read-job", "submit-job"}, set(), f"`write` on variables `{STATE}*` in namespace `default`"),
+        ({"read-job", "submit-job"}, set(), f"`read` on variables `{STATE}*` in namespace `default`"),
         ({"read-job", "submit-job"}, {"read"}, f"`write` on variables `{STATE}*` in namespace `default`"),
         ({"read-job"}, {"read", "write"}, "`submit-job` in namespace `default`"),
     ],
