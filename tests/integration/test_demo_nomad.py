@@ -52,8 +52,9 @@ def test_no_request_fails_while_two_versions_change_places() -> None:
 @pytest.mark.nomad
 @pytest.mark.parametrize("begun", ["$ mlops-deploy build-model", "$ mlops-deploy rollback"], ids=["early", "rollback"])
 def test_an_interrupt_removes_what_was_started(begun: str) -> None:
+    # Whoever runs the tests in the background may have had SIGINT ignored, which a shell script cannot undo by itself.
     with subprocess.Popen(
-        [DEMO],
+        ["env", "--default-signal=INT", str(DEMO)],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
