@@ -18,9 +18,9 @@ HEAD = """# Benchmarks
 
 Each figure stands beside a peer, or beside the least that the work can cost, measured in the same run on the same
 machine: the ratio is what counts, and what `make bench` prints on yours. Goals that are not met say so.
-`python -m benchmarks NAME` repeats the rows of one of them. Those of releases stand beside the goals themselves: `release`
-needs a Docker Engine, `nomad` the program `nomad` on the PATH too. The load generator is `benchmarks/load.py`: it counts
-every request that got no prediction as failed, and tries none again.
+`python -m benchmarks NAME` repeats the rows of one of them. Those of releases stand beside the goals themselves:
+`release` needs a Docker Engine, `nomad` the program `nomad` on the PATH too. The load generator is
+`benchmarks/load.py`: it counts every request that got no prediction as failed, and tries none again.
 """
 
 
