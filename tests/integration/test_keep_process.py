@@ -15,7 +15,7 @@ from mlops_deploy.adapters.processes.service import LocalService
 from mlops_deploy.release.codec import encode
 from mlops_deploy.release.state import Freeze
 from mlops_deploy.spec.owner import Owner
-from tests.integration.releasing import run, until
+from tests.integration.releasing import free_port, run, until
 
 pytestmark = pytest.mark.haproxy
 
@@ -357,7 +357,7 @@ def test_the_router_gets_the_configuration_of_now_without_losing_a_request(two):
 
 
 def test_the_router_moves_to_another_port(two):
-    old, two.port = two.port, two.port + 1
+    old, two.port = two.port, free_port()
     two.configure(port=two.port)
     two.run("router", "apply")
     assert two.serves() == two.versions[2]
