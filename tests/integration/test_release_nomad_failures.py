@@ -120,22 +120,6 @@ def test_a_job_that_no_node_takes_is_told_with_what_each_lacks(loaded, sections,
     assert "no node can take the slot" in refused(loaded, message, within=within)
 
 
-def test_a_slot_whose_job_was_edited_by_hand_is_not_taken_for_its_artefact(live):
-    before = live.status()["live"]
-    edited = live.job(before["slot"])
-    edited["TaskGroups"][0]["Tasks"][1]["Env"]["ADDS"] = "100"
-    live.agent.ask("PUT", "/v1/jobs", {"Job": edited})
-    status = live.status()
-    assert status["slots"][before["slot"]]["version"] is None
-    assert "changed its job by hand" in status["slots"][before["slot"]]["remark"]
-    assert "changed its job by hand" in live.run("status").stdout
-    assert "nothing to do" not in live.run("release", "--dry-run").stdout
-    live.release(1)
-    after = live.status()["live"]
-    assert after["version"] == before["version"]
-    assert after["slot"] != before["slot"]
-
-
 def test_a_server_image_that_is_not_there_is_told_before_anything_starts(loaded):
     loaded.configure(server={"image": "mlops-tiny-absent"})
     refused(loaded, "mlops-tiny-absent", within=AT_ONCE, code=2)
@@ -233,3 +217,20 @@ def slot(make_nomad, monkeypatch):
     made.supply().prepare(artefact, PlainStory())
     yield made.target, artefact
     made.target.remove(volumes=True)
+
+
+def test_a_slot_whose_job_was_edited_by_hand_is_not_taken_for_its_artefact(live):
+    """The last of this file: it leaves the service with another live slot."""
+    before = live.status()["live"]
+    edited = live.job(before["slot"])
+    edited["TaskGroups"][0]["Tasks"][1]["Env"]["ADDS"] = "100"
+    live.agent.ask("PUT", "/v1/jobs", {"Job": edited})
+    status = live.status()
+    assert status["slots"][before["slot"]]["version"] is None
+    assert "changed its job by hand" in status["slots"][before["slot"]]["remark"]
+    assert "changed its job by hand" in live.run("status").stdout
+    assert "nothing to do" not in live.run("release", "--dry-run").stdout
+    live.release(1)
+    after = live.status()["live"]
+    assert after["version"] == before["version"]
+    assert after["slot"] != before["slot"]
