@@ -123,8 +123,8 @@ def world_of(sim):
 def test_times_are_those_of_the_journal():
     sim = story_of("next")
     report = sim.release()
-    assert report.switch == pytest.approx(0.01)
-    assert report.seconds == pytest.approx(4.485, abs=0.001)
+    assert report.switch == pytest.approx(0.015)
+    assert report.seconds == pytest.approx(4.49, abs=0.001)
     assert story_of("never-ready").release().switch is None
 
 
