@@ -1,5 +1,6 @@
 """What a release on Nomad registers, told from the configuration and the store alone."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
@@ -31,12 +32,19 @@ def nomad_artefact(
     return make_artefact(spec, carrier, preset, server=image.ref, server_id=server_id or image.ref, job=job)
 
 
-def with_warnings(spec: DeploySpec, forecast: Forecaster) -> Forecaster:
-    """What `forecast` tells, after what a cluster may not do as the service says."""
+def beware(spec: DeploySpec, artefact: Artefact, collects: Callable[[], str | None]) -> list[str]:
+    """What a cluster may not do as the service says; `collects` is asked only of images that no registry has."""
+    local = in_registry(artefact.carrier) is None or in_registry(artefact.server) is None
+    collected = collects() if local else None
+    return [*release_warnings(spec), *([] if collected is None else [collected])]
+
+
+def with_warnings(spec: DeploySpec, forecast: Forecaster, collects: Callable[[], str | None]) -> Forecaster:
+    """What `forecast` tells, after what to beware of."""
 
     def told(slot: Slot, live: Slot | None, artefact: Artefact) -> Forecast:
         said = forecast(slot, live, artefact)
-        return replace(said, warnings=(*release_warnings(spec), *said.warnings))
+        return replace(said, warnings=(*beware(spec, artefact, collects), *said.warnings))
 
     return told
 

@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mlops_deploy.api.nomad_files import nomad_artefact
+from mlops_deploy.api.nomad_files import beware, nomad_artefact
 from mlops_deploy.api.prepare import DockerSupply, Make
-from mlops_deploy.api.pulled import in_registry
 from mlops_deploy.ports import Story
 from mlops_deploy.release.state import Artefact
-from mlops_deploy.render.nomad import release_warnings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,13 +17,7 @@ class NomadSupply(DockerSupply):
     collects: Callable[[], str | None]
 
     def prepare(self, artefact: Artefact, story: Story) -> None:
-        """See `DockerSupply`; warns of what a cluster does otherwise than the service says.
-
-        Also when a client would take a local image away while it is needed.
-        """
+        """See `DockerSupply`; warns of what a cluster does otherwise than the service says."""
         DockerSupply.prepare(self, artefact, story)
-        for line in release_warnings(self.spec):
+        for line in beware(self.spec, artefact, self.collects):
             story.warn(line)
-        local = in_registry(artefact.carrier) is None or in_registry(artefact.server) is None
-        if local and (warning := self.collects()) is not None:
-            story.warn(warning)

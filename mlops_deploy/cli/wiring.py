@@ -87,6 +87,7 @@ def docker_service(project: "Project", spec: "DeploySpec", clock: Clock, holder:
 def nomad_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: "Holder") -> "Service":
     """The service on the Nomad cluster that `NOMAD_ADDR` and its like name."""
     from mlops_deploy.adapters.nomad.client import NomadClient
+    from mlops_deploy.adapters.nomad.collecting import collects_images
     from mlops_deploy.adapters.nomad.rolling import NomadRolling
     from mlops_deploy.adapters.nomad.settings import Cluster
     from mlops_deploy.adapters.nomad.target import NomadTarget
@@ -101,12 +102,11 @@ def nomad_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: 
     client = NomadClient(cluster)
     image = JobImage(ref=str(router_tag()), local=True)
     target = NomadTarget(owner, spec.port, image, spec.nomad, client)
+    collects = partial(collects_images, client)
 
     def supply() -> Supply:
-        from mlops_deploy.adapters.nomad.collecting import collects_images
         from mlops_deploy.api.nomad_supply import NomadSupply
 
-        collects = partial(collects_images, client)
         return NomadSupply(spec=spec, store=project.store(), engine=engine(), collects=collects)
 
     def router_config() -> str:
@@ -126,7 +126,7 @@ def nomad_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: 
         router_config=router_config,
         clock=clock,
         holder=holder,
-        forecast=with_warnings(spec, target.forecast),
+        forecast=with_warnings(spec, target.forecast, collects),
         rolling=lambda: NomadRolling(owner, spec.nomad.count, client),
     )
 
