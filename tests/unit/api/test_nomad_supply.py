@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from mlops_deploy.api.nomad_files import nomad_artefact, nomad_router
+from mlops_deploy.api.nomad_files import nomad_artefact, nomad_router, with_warnings
 from mlops_deploy.api.nomad_supply import NomadSupply
+from mlops_deploy.release.forecast import Forecast
 from mlops_deploy.spec.deploy import Resources
 from mlops_deploy.spec.nomad import NomadSpec
 from mlops_deploy.spec.refs import Digest
@@ -88,3 +89,8 @@ def test_nobody_is_asked_where_every_image_is_in_a_registry(tmp_path):
     engine = Engine(**{ID: Digest("5" * 64), artefact.carrier: Digest("6" * 64)})
     supply = NomadSupply(spec=SPEC, store=LayoutStore(tmp_path), engine=engine, collects=lambda: pytest.fail("asked"))
     supply.prepare(artefact, Told())
+
+
+def test_a_plan_tells_the_same_before_what_the_cluster_says():
+    forecast = with_warnings(ENOUGH, lambda *_: Forecast(warnings=("the cluster's",)), lambda: "clients remove images")
+    assert forecast("b", "a", made()).warnings == ("clients remove images", "the cluster's")
