@@ -93,7 +93,7 @@ def test_a_candidate_that_predicts_wrongly_is_refused(loaded):
 
 
 def test_a_candidate_that_ends_again_and_again_is_told_at_once_with_its_last_words(loaded):
-    story = refused(loaded, "70", within=SOON, CRASH_AFTER="0.2")
+    story = refused(loaded, "70", within=SOON, CRASH_AFTER="0.02")
     assert "error: crashed, as asked" in story
 
 

@@ -87,7 +87,7 @@ def test_a_candidate_that_predicts_wrongly_is_refused(loaded):
 
 
 def test_a_candidate_that_ends_again_and_again_is_told_with_its_last_words(loaded):
-    story = refused(loaded, "crashes again and again: it ended with 70", within=AFTER_A_WHILE, CRASH_AFTER="0.2")
+    story = refused(loaded, "crashes again and again: it ended with 70", within=AFTER_A_WHILE, CRASH_AFTER="0.02")
     assert "error: crashed, as asked" in story
 
 
