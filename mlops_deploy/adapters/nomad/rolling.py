@@ -6,9 +6,8 @@ from typing import Any, Final
 from mlops_deploy.adapters.faults import Fault
 from mlops_deploy.adapters.nomad.allocations import Allocation, Blocked, judge
 from mlops_deploy.adapters.nomad.client import NomadClient, Reply
-from mlops_deploy.adapters.nomad.differences import changes
 from mlops_deploy.adapters.nomad.execution import exec_stream
-from mlops_deploy.adapters.nomad.placement import obstacles
+from mlops_deploy.adapters.nomad.forecasting import forecast
 from mlops_deploy.adapters.nomad.slot_job import SlotJob
 from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
 from mlops_deploy.release.forecast import Forecast
@@ -61,15 +60,8 @@ class NomadRolling:
 
     def forecast(self, artefact: Artefact) -> Forecast:
         """See `ports.Rolling`."""
-        said = self._client.plan(self._document(artefact))
-        job = SlotJob.read(self._document(artefact))
-        metrics = (said.get("FailedTGAllocs") or {}).values()
-        warnings = [line for line in (said.get("Warnings") or "").splitlines() if line.startswith("*")]
-        return Forecast(
-            changes=changes(said["Diff"]),
-            obstacles=tuple(reason for metric in metrics for reason in obstacles(job, metric)),
-            warnings=tuple(line.removeprefix("* ") for line in warnings),
-        )
+        document = self._document(artefact)
+        return forecast(self._client, document, instead_of=document)
 
     def register(self, artefact: Artefact, index: int) -> None:
         """See `ports.Rolling`."""
