@@ -89,6 +89,10 @@ def _followed(client: NomadClient, alloc_id: str, task: str, stream: Stream, cou
     where: dict[str, str | int | bool] = {"task": task, "type": stream, "origin": "end", "offset": room, "follow": True}
     before: list[str] | None = []
     rest, length = b"", 0
+
+    def there_already(lines: list[str]) -> list[str]:
+        return _whole(lines, cut=length >= room)[-count:] if count else []
+
     for data in frames(client.stream(f"client/fs/logs/{alloc_id}", where)):
         length += len(data)
         *lines, rest = (rest + data).split(b"\n")
@@ -98,8 +102,10 @@ def _followed(client: NomadClient, alloc_id: str, task: str, stream: Stream, cou
         elif data:
             before += read
         else:  # the node has nothing more to tell at the moment: so much was there before
-            yield from _whole(before, cut=length >= room)[-count:] if count else ()
+            yield from there_already(before)
             before = None
+    if before is not None:  # the allocation went before the node had said so
+        yield from there_already(before)
 
 
 def frames(pieces: Iterator[bytes]) -> Iterator[bytes]:
