@@ -8,6 +8,7 @@ DeployError                  1    unexpected, or local I/O; nothing exposed
 ├── NeverReadyError          4    a server never became ready; nothing was exposed
 ├── NeedsHumanError          6    the state, or the way back, could not be confirmed
 ├── UnreachableError         8    engine, registry or target does not answer; a retry makes sense
+├── RefusedError             9    a gate, a policy or the check of compatibility says no
 ├── ContentMismatchError    12    content does not verify
 └── InterruptedByUserError 130    Ctrl-C or SIGTERM
 """
@@ -69,6 +70,12 @@ class UnreachableError(DeployError):
     """An engine, a registry or a target does not answer."""
 
     exit_code = 8
+
+
+class RefusedError(DeployError):
+    """A gate, a policy or the check of compatibility says no; nothing was started."""
+
+    exit_code = 9
 
 
 class ContentMismatchError(DeployError):

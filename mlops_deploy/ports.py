@@ -1,18 +1,18 @@
 """The seams to the outside world: what the façade asks of adapters. Protocols only."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, Protocol
 
-from mlops_deploy.oci.types import Platform
+from mlops_deploy.oci.types import Blob, Descriptor, Platform
 from mlops_deploy.release.effects import Answered, Committed, Lines, Refused, Stored, Written
 from mlops_deploy.release.forecast import Forecast
 from mlops_deploy.release.rolling import RollingView
 from mlops_deploy.release.state import Artefact, Route, RouterView, Slot, SlotView
 from mlops_deploy.spec.deploy import JsonValue
 from mlops_deploy.spec.recipe import ImageFacts, Recipe
-from mlops_deploy.spec.refs import Digest
+from mlops_deploy.spec.refs import Digest, ImageRef
 
 
 class Story(Protocol):
@@ -151,6 +151,80 @@ class Engine(Protocol):
 
     def labels(self, ref: str) -> Mapping[str, str] | None:
         """The labels of the image that `ref` names there, None when it names none."""
+        ...
+
+
+class Upload(Protocol):
+    """A blob on its way into a repository, in one pass; its digest is told when it has been sent."""
+
+    def write(self, block: memoryview) -> None:
+        """Send the next bytes; the memory is used again after the return. Retries by itself, from its source."""
+        ...
+
+    def commit(self, digest: Digest) -> None:
+        """Complete the blob; returns when the registry has it under `digest`."""
+        ...
+
+    def abort(self) -> None:
+        """Give it up; the registry drops what it got. May be called at any time, also after `commit`."""
+        ...
+
+
+class Repository(Protocol):
+    """One repository of a registry. May be used by several threads at once.
+
+    Every call ends: retries are bounded, silence has a limit. Raises `UnreachableError` when the registry does not
+    answer or goes on failing, `UnusableInputError` when it says that this may not be done, `ContentMismatchError`
+    when it says or stores other bytes than it should.
+    """
+
+    @property
+    def name(self) -> str:
+        """As people write it, with its registry: `registry.example.com:5000/team/digits`."""
+        ...
+
+    def resolve(self, reference: str) -> Descriptor | None:
+        """What a tag or a digest names now, from its headers or its bytes; None when there is nothing."""
+        ...
+
+    def document(self, digest: Digest) -> bytes:
+        """An index or manifest, at most 4 MiB, verified; `FileNotFoundError` when it is not there."""
+        ...
+
+    def has(self, blob: Descriptor) -> bool:
+        """Whether a blob of that digest and size is there."""
+        ...
+
+    def read(self, digest: Digest, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
+        """A blob's bytes from `start` on, in pieces of at most 1 MiB; never more than `size` says, where that is known.
+
+        Broken connections are taken up again where they broke. Not verified: the caller hashes. Raises
+        `FileNotFoundError` when it is not there.
+        """
+        ...
+
+    def mount(self, blob: Descriptor, source: str) -> bool:
+        """Take a blob over from the repository named `source` of the same registry; False when that is not granted."""
+        ...
+
+    def upload(self, size: int, again: Callable[[], Iterable[bytes]]) -> Upload:
+        """Begin to send a blob of `size` bytes; `again` gives them from the start when some were lost on the way."""
+        ...
+
+    def put_blob(self, blob: Blob) -> None:
+        """Send a small blob, unless it is there."""
+        ...
+
+    def put_document(self, reference: str, blob: Blob) -> None:
+        """Send an index or manifest under a tag or its own digest; all that it names must be there."""
+        ...
+
+
+class Registries(Protocol):
+    """The registries that references name, each asked as this machine is told to."""
+
+    def repository(self, ref: ImageRef) -> Repository:
+        """The repository of `ref`; nothing is asked yet."""
         ...
 
 

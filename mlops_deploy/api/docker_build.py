@@ -14,7 +14,7 @@ from mlops_deploy.oci.inventory import take_inventory
 from mlops_deploy.oci.metadata import metadata_layer
 from mlops_deploy.oci.packing import LayerPlan, plan_layers
 from mlops_deploy.oci.shell import shell_layer
-from mlops_deploy.oci.stream import ModelStream
+from mlops_deploy.oci.stream import LayerSource, ModelStream
 from mlops_deploy.oci.tar import Entry, Text
 from mlops_deploy.ports import Engine, Runner, Story
 from mlops_deploy.resources import IMAGES
@@ -85,7 +85,7 @@ class _Context:
         self._conduit = Conduit(self._build)
         self.sent = 0
 
-    def begin(self, size: int) -> None:
+    def begin(self, layer: LayerSource) -> None:
         """Nothing precedes the context."""
 
     def write(self, block: memoryview) -> None:

@@ -1,6 +1,7 @@
 """The engine as a destination: it loads a carrier while it is being made or read; nothing temporary on our disk."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from mlops_deploy.api.conduit import Conduit
 from mlops_deploy.errors import ContentMismatchError, UnusableInputError
@@ -8,6 +9,7 @@ from mlops_deploy.oci.archive import StreamedArchive
 from mlops_deploy.oci.blobs import Blobs, LayoutBlobs
 from mlops_deploy.oci.image import Carrier
 from mlops_deploy.oci.rebuilt import layer_blocks, read_carrier
+from mlops_deploy.oci.stream import LayerSource
 from mlops_deploy.oci.types import Descriptor, Platform
 from mlops_deploy.ports import Engine, Story
 from mlops_deploy.spec.refs import Digest, ImageRef
@@ -36,9 +38,9 @@ class EngineDestination:
         """Always: the engine takes whole images."""
         return True
 
-    def begin(self, size: int) -> None:
+    def begin(self, layer: LayerSource) -> None:
         """Start loading with the first layer."""
-        self._opened().begin(size)
+        self._opened().begin(layer)
 
     def write(self, block: memoryview) -> None:
         """Send a block."""
@@ -106,7 +108,7 @@ def load_stored(store: LayoutStore, digest: Digest, name: str, engine: Engine, s
 def _send(carrier: Carrier, blobs: Blobs, place: EngineDestination, story: Story) -> None:
     done, total = 0, sum(layer.size for layer in carrier.layers)
     for layer in carrier.layers:
-        place.begin(layer.size)
+        place.begin(LayerSource(size=layer.size, again=partial(layer_blocks, blobs, layer)))
         for block in layer_blocks(blobs, layer):
             place.write(memoryview(block))
             done += len(block)

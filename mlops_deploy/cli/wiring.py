@@ -4,7 +4,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mlops_deploy.ports import Clock, Engine, ImageBuilder, JobChecker, Launcher, Runner
+from mlops_deploy.ports import Clock, Engine, ImageBuilder, JobChecker, Launcher, Registries, Runner
 
 if TYPE_CHECKING:
     from mlops_deploy.api.service import Service
@@ -32,6 +32,13 @@ def engine() -> Engine:
     from mlops_deploy.adapters.docker_engine import DockerEngine
 
     return DockerEngine()
+
+
+def registries() -> Registries:
+    """The registries that references name."""
+    from mlops_deploy.adapters.registry.registries import HttpRegistries
+
+    return HttpRegistries(os.environ)
 
 
 def image_builder() -> ImageBuilder:

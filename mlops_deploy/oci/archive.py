@@ -13,6 +13,7 @@ from typing import Final
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.oci.image import Carrier, PlatformImage
 from mlops_deploy.oci.partial import PartialFile, reporting, sweep, sync_folder
+from mlops_deploy.oci.stream import LayerSource
 from mlops_deploy.oci.tar import Link, Text, file_header, header, padding
 from mlops_deploy.oci.types import CONTAINERD_NAME, REF_NAME, Blob, Descriptor, JsonDict, Platform
 from mlops_deploy.spec.refs import Digest, ImageRef
@@ -39,10 +40,10 @@ class StreamedArchive:
         """Always: an archive is complete in itself."""
         return True
 
-    def begin(self, size: int) -> None:
+    def begin(self, layer: LayerSource) -> None:
         """Name the layer by its number."""
-        self._size = size
-        self._put(file_header(_numbered(len(self._names)), size))
+        self._size = layer.size
+        self._put(file_header(_numbered(len(self._names)), layer.size))
 
     def write(self, block: memoryview) -> None:
         """Pass the bytes on."""
@@ -93,13 +94,13 @@ class ArchiveFile:
         """Always: an archive is complete in itself."""
         return True
 
-    def begin(self, size: int) -> None:
+    def begin(self, layer: LayerSource) -> None:
         """Leave room for the header, whose length does not depend on the digest in it."""
         with reporting(self._what):
             file = self._opened()
-            file.reserve(size)
-            self._start, self._size = file.tell(), size
-            file.write(file_header(_blob(Digest("0" * 64)), size))
+            file.reserve(layer.size)
+            self._start, self._size = file.tell(), layer.size
+            file.write(file_header(_blob(Digest("0" * 64)), layer.size))
 
     def write(self, block: memoryview) -> None:
         """Write the bytes."""
@@ -162,10 +163,9 @@ def _index(carrier: Carrier, names: Sequence[ImageRef]) -> bytes:
 
 def _full(name: ImageRef) -> str:
     """The name as containerd keeps it: with a registry, and `library/` where Docker means it."""
-    host, slash, _ = name.name.partition("/")
-    if slash and ("." in host or ":" in host or host == "localhost"):
+    if name.host:
         return str(name)
-    return f"docker.io/{name}" if slash else f"docker.io/library/{name}"
+    return f"docker.io/{name}" if "/" in name.name else f"docker.io/library/{name}"
 
 
 def _docker_manifest(image: PlatformImage, names: Sequence[ImageRef], layers: dict[Digest, str]) -> bytes:

@@ -31,6 +31,7 @@ class ModelCard:
     """What the user declares about a model."""
 
     name: str
+    formats: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     licence: str | None = None
     signature: Mapping[str, JsonValue] | None = None

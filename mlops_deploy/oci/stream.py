@@ -7,8 +7,10 @@ are done with it, so memory does not grow with the model.
 
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from ctypes import CDLL, c_int64
+from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from queue import SimpleQueue
 from threading import Condition, Thread
@@ -21,6 +23,7 @@ from mlops_deploy.oci.packing import LayerPlan
 from mlops_deploy.oci.tar import TRAILER, Entry, Folder, Link, ModelFile, Text, header, padding
 from mlops_deploy.oci.types import LAYER, Descriptor
 from mlops_deploy.spec.refs import Digest
+from mlops_deploy.spec.requires import Sniffed
 
 BLOCK: Final = 2**20
 # Enough that a consumer which the processor leaves waiting for a moment does not stop the others.
@@ -35,11 +38,19 @@ _PATIENCE: Final = 0.25
 Hash = Callable[[], str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerSource:
+    """A layer of `size` bytes that is about to come; `again` gives its bytes once more, for who has lost some."""
+
+    size: int
+    again: Callable[[], Iterator[bytes]]
+
+
 class LayerSink(Protocol):
     """Takes layers one after the other. Called from one thread."""
 
-    def begin(self, size: int) -> None:
-        """A layer of `size` bytes follows."""
+    def begin(self, layer: LayerSource) -> None:
+        """The bytes of `layer` follow."""
         ...
 
     def write(self, block: memoryview) -> None:
@@ -48,6 +59,18 @@ class LayerSink(Protocol):
 
     def end(self, digest: Digest) -> None:
         """The layer is complete, and this is its digest."""
+        ...
+
+
+class Tap(Protocol):
+    """Looks at the bytes of one file as they pass."""
+
+    def feed(self, block: memoryview) -> None:
+        """Take the next bytes; the memory is used again after the return."""
+        ...
+
+    def found(self) -> Sniffed:
+        """What they say, when all have passed."""
         ...
 
 
@@ -142,11 +165,14 @@ _Call = tuple[_Tally, Callable[..., None], tuple[object, ...]]
 class ModelStream:
     """Reads files once and feeds all that need the bytes.
 
-    `on_read` is told the model bytes of each block. Use as a context manager: leaving it ends the threads.
+    `on_read` is told the model bytes of each block; `tap` gives what looks at a file's bytes, by its path, and
+    `sniffed` what was seen. Use as a context manager: leaving it ends the threads.
     """
 
-    def __init__(self, on_read: Callable[[int], None]) -> None:
+    def __init__(self, on_read: Callable[[int], None], tap: Callable[[str], Tap | None] = lambda _: None) -> None:
         self._on_read = on_read
+        self._tap = tap
+        self._taps: dict[str, Tap] = {}
         self._blocks = deque(_Block() for _ in range(_BLOCKS))
         self._lanes: dict[int, _Lane] = {}
         self._outcome = _Outcome()
@@ -170,11 +196,11 @@ class ModelStream:
 
         Raises `UnusableInputError` when a file is not what the inventory saw, before or after it was read.
         """
-        size = plan.size
+        source = LayerSource(size=plan.size, again=partial(replay, plan))
         self._digest = sha256()
         self._targets = [(self._lane_of(sink), sink) for sink in sinks]
         for lane, sink in self._targets:
-            lane.call(self._frame, sink.begin, size)
+            lane.call(self._frame, sink.begin, source)
         hashes = self._entries(plan.entries)
         self._flush()
         for block in self._blocks:
@@ -182,7 +208,14 @@ class ModelStream:
         found = Digest(self._digest.hexdigest())
         for lane, sink in self._targets:
             lane.call(self._frame, sink.end, found)
-        return Descriptor(media_type=LAYER, digest=found, size=size), {path: end() for path, end in hashes.items()}
+        return Descriptor(media_type=LAYER, digest=found, size=source.size), {
+            path: end() for path, end in hashes.items()
+        }
+
+    @property
+    def sniffed(self) -> dict[str, Sniffed]:
+        """What the files of the layers streamed so far say of themselves, by their paths."""
+        return {path: tap.found() for path, tap in self._taps.items()}
 
     def finish(self) -> None:
         """Wait for the last `end` of every sink; raise what one of them raised."""
@@ -205,17 +238,22 @@ class ModelStream:
 
     def _file(self, file: SourceFile) -> Hash:
         digest = sha256()
+        readers: list[Callable[[memoryview], None]] = [digest.update]
+        if (tap := self._tap(file.path)) is not None:
+            self._taps[file.path] = tap
+            readers.append(tap.feed)
         descriptor = _open(file)
         try:
             left = file.size
             while left:
                 room = self._room(left)
                 self._fill(room, descriptor, file)
-                # Handing a block over costs more than hashing a small file right here.
-                if file.size <= _SMALL:
-                    digest.update(room)
-                else:
-                    self._file_lane.call(self._blocks[0], digest.update, room)
+                for take in readers:
+                    # Handing a block over costs more than hashing a small file right here.
+                    if file.size <= _SMALL:
+                        take(room)
+                    else:
+                        self._file_lane.call(self._blocks[0], take, room)
                 self._unreported += len(room)
                 left -= len(room)
             if Stamp.of(os.fstat(descriptor)) != file.stamp:
@@ -265,6 +303,36 @@ class ModelStream:
         if id(sink) not in self._lanes:
             self._lanes[id(sink)] = _Lane(self._outcome)
         return self._lanes[id(sink)]
+
+
+def replay(plan: LayerPlan) -> Iterator[bytes]:
+    """The bytes of a layer, read anew; raises as `ModelStream.layer` does."""
+    for entry in plan.entries:
+        yield header(entry)
+        match entry:
+            case Text():
+                yield entry.data + padding(len(entry.data))
+            case ModelFile():
+                yield from _file_again(entry.file)
+                yield padding(entry.file.size)
+            case Folder() | Link():
+                pass
+    yield TRAILER
+
+
+def _file_again(file: SourceFile) -> Iterator[bytes]:
+    descriptor = _open(file)
+    try:
+        left = file.size
+        while left:
+            piece = bytearray(min(left, _PIECE))
+            count = _read(descriptor, memoryview(piece), file)
+            left -= count
+            yield bytes(memoryview(piece)[:count])
+        if Stamp.of(os.fstat(descriptor)) != file.stamp:
+            raise _changed(file)
+    finally:
+        os.close(descriptor)
 
 
 def _open(file: SourceFile) -> int:

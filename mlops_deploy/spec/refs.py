@@ -95,6 +95,12 @@ class ImageRef:
             )
         return cls(name=head, tag=tag or None, digest=Digest.parse(digest) if at else None)
 
+    @property
+    def host(self) -> str | None:
+        """The registry that the name begins with, `registry.example.com:5000`; None where it begins with none."""
+        first, slash, _ = self.name.partition("/")
+        return first if slash and (first == "localhost" or {".", ":"} & set(first)) else None
+
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
         return f"{self.name}{tag}" + (f"@{self.digest}" if self.digest else "")

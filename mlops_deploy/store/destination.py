@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from mlops_deploy.oci.image import Carrier
 from mlops_deploy.oci.partial import PartialFile, reporting
+from mlops_deploy.oci.stream import LayerSource
 from mlops_deploy.oci.types import Descriptor
 from mlops_deploy.spec.refs import Digest, ImageRef
 from mlops_deploy.store.files import unheard
@@ -37,14 +38,14 @@ class StoreDestination:
         """Whether the blob is missing."""
         return not self.store.has_blob(layer)
 
-    def begin(self, size: int) -> None:
+    def begin(self, layer: LayerSource) -> None:
         """Open a temporary file, if there is room for the layer: a full disk is found before the model is read."""
         with reporting(self._what):
             if self._partial is None:
                 self._made = not self.store.path.exists()
                 self.store.create()
             self._partial = self.store.new_blob()
-            self._partial.reserve(size)
+            self._partial.reserve(layer.size)
 
     def write(self, block: memoryview) -> None:
         """Write."""

@@ -66,8 +66,8 @@ class Keeper:
     def wants(self, layer):
         return layer.digest not in self.layers
 
-    def begin(self, size):
-        self.begun.append(size)
+    def begin(self, layer):
+        self.begun.append(layer.size)
         self._data = bytearray()
 
     def write(self, block):

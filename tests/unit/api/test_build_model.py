@@ -244,9 +244,9 @@ class TestNothingTwice:
         self, model, shell, cache, tmp_path
     ):
         class Slow(Keeper):
-            def begin(self, size):
+            def begin(self, layer):
                 time.sleep(0.1)
-                super().begin(size)
+                super().begin(layer)
 
         (model / "model.bin").write_bytes(b"Weights")
         built(model, shell, store_at(tmp_path / "s"), Slow(), cache=cache)
@@ -307,7 +307,7 @@ class TestFailure:
                 raise failure
 
         class Full(Keeper):
-            def begin(self, size):
+            def begin(self, layer):
                 raise DeployError("full")
 
         places = [Keeper(), Stubborn(), Full(), Keeper()]

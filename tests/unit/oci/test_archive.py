@@ -2,6 +2,7 @@ import io
 import json
 import os
 import tarfile
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,7 +29,7 @@ def carrier():
 def fill(archive):
     found = carrier()
     for layer in found.layers:
-        archive.begin(layer.size)
+        archive.begin(layer)
         archive.write(memoryview(bytes([int(layer.digest.hex, 16)]) * layer.size))
         archive.end(layer.digest)
     archive.finish(found, NAMES)
@@ -99,7 +100,7 @@ def test_the_same_carrier_gives_the_same_bytes(tmp_path):
 def test_a_file_appears_only_when_it_is_whole(tmp_path):
     archive = ArchiveFile(tmp_path / "x.tar", HERE)
     assert list(tmp_path.iterdir()) == []
-    archive.begin(3)
+    archive.begin(SimpleNamespace(size=3))
     archive.write(memoryview(b"abc"))
     assert not (tmp_path / "x.tar").exists()
     archive.abort()
@@ -109,7 +110,7 @@ def test_a_file_appears_only_when_it_is_whole(tmp_path):
 def test_an_abort_keeps_the_archive_that_was_there(tmp_path):
     (tmp_path / "x.tar").write_bytes(b"before")
     archive = ArchiveFile(tmp_path / "x.tar", HERE)
-    archive.begin(3)
+    archive.begin(SimpleNamespace(size=3))
     archive.abort()
     assert (tmp_path / "x.tar").read_bytes() == b"before"
 
@@ -131,7 +132,7 @@ def test_what_is_no_plain_file_is_never_replaced(tmp_path):
 
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(DeployError, match=r"the archive `.*x.tar` cannot be written: no such file"):
-        ArchiveFile(tmp_path / "nothing" / "x.tar", HERE).begin(1)
+        ArchiveFile(tmp_path / "nothing" / "x.tar", HERE).begin(SimpleNamespace(size=1))
 
 
 def test_an_archive_is_never_there_beforehand(tmp_path):

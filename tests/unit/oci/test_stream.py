@@ -146,10 +146,10 @@ class Failing(Keeper):
         super().__init__()
         self.at = at
 
-    def begin(self, size):
+    def begin(self, layer):
         if self.at == "begin":
             raise DeployError("no room at begin")
-        super().begin(size)
+        super().begin(layer)
 
     def write(self, block):
         if self.at == "write":
