@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 REQUIRED = {name for name in os.environ.get("MLOPS_DEPLOY_REQUIRE", "").split(",") if name}
+LEFT_OUT = {name for name in os.environ.get("MLOPS_DEPLOY_WITHOUT", "").split(",") if name} - REQUIRED
 ABSENT = pytest.StashKey[dict[str, int]]()
 
 
@@ -50,18 +51,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     absent = config.stash.setdefault(ABSENT, {})
     for name, answers in ENGINES.items():
         needing = [item for item in items if item.get_closest_marker(name)]
-        if not needing or answers():
+        left_out = name in LEFT_OUT
+        if not needing or (not left_out and answers()):
             continue
         if name in REQUIRED:
             pytest.exit(f"MLOPS_DEPLOY_REQUIRE names `{name}`, but {ABSENCES[name]}", returncode=3)
-        absent[name] = len(needing)
+        why = f"MLOPS_DEPLOY_WITHOUT leaves `{name}` out" if left_out else ABSENCES[name]
+        absent[why] = len(needing)
         for item in needing:
-            item.add_marker(pytest.mark.skip(reason=ABSENCES[name]))
+            item.add_marker(pytest.mark.skip(reason=why))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for name, count in config.stash.get(ABSENT, {}).items():
-        terminalreporter.write_line(f"{count} tests skipped: {ABSENCES[name]}")
+    for why, count in config.stash.get(ABSENT, {}).items():
+        terminalreporter.write_line(f"{count} tests skipped: {why}")
 
 
 @pytest.fixture
