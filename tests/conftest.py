@@ -30,15 +30,21 @@ def _nomad_is_there() -> bool:
     return shutil.which("nomad") is not None
 
 
+def _registry_is_there() -> bool:
+    return shutil.which("docker-registry") is not None
+
+
 ENGINES: dict[str, Callable[[], bool]] = {
     "docker": _docker_answers,
     "haproxy": _haproxy_is_there,
     "nomad": _nomad_is_there,
+    "registry": _registry_is_there,
 }
 ABSENCES = {
     "docker": "no docker engine answers (`scripts/engine.sh` starts one)",
     "haproxy": "no haproxy on this machine (`apt install haproxy`)",
     "nomad": "no `nomad` on the PATH",
+    "registry": "no docker-registry on this machine (`apt install docker-registry`)",
 }
 
 

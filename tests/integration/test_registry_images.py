@@ -2,46 +2,20 @@
 
 import json
 import shutil
-import subprocess
-import time
-import urllib.request
-from contextlib import suppress
 
 import pytest
 
-from tests.integration.releasing import TINY, docker, free_port, run
+from tests.integration.registry_server import registry_server
+from tests.integration.releasing import TINY, docker, run
 
-pytestmark = [
-    pytest.mark.docker,
-    pytest.mark.skipif(shutil.which("docker-registry") is None, reason="no docker-registry on this machine"),
-]
-
-CONFIG = """
-version: 0.1
-storage: {{filesystem: {{rootdirectory: {root}}}}}
-http: {{addr: "127.0.0.1:{port}"}}
-log: {{level: error}}
-"""
+pytestmark = [pytest.mark.docker, pytest.mark.registry]
 
 
 @pytest.fixture
 def registry(tmp_path):
     """A real registry on loopback; its host and port."""
-    port = free_port()
-    (tmp_path / "registry.yml").write_text(CONFIG.format(root=tmp_path / "registry", port=port))
-    process = subprocess.Popen(
-        ["docker-registry", "serve", str(tmp_path / "registry.yml")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    until = time.monotonic() + 10
-    while time.monotonic() < until:
-        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/"):
-            break
-        time.sleep(0.05)
-    yield f"127.0.0.1:{port}"
-    process.terminate()
-    process.wait()
+    with registry_server(tmp_path / "registry") as server:
+        yield server.host
 
 
 def pushed(service, host, bias):
