@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, Protocol
 
+from mlops_deploy.oci.inventory import Remote
 from mlops_deploy.oci.types import Blob, Descriptor, Platform
 from mlops_deploy.release.effects import Answered, Committed, Lines, Refused, Stored, Written
 from mlops_deploy.release.forecast import Forecast
@@ -154,6 +155,21 @@ class Engine(Protocol):
         ...
 
 
+class Web(Protocol):
+    """Files behind `https://`."""
+
+    def look(self, url: str) -> Remote:
+        """What is there; raises `UnusableInputError` where nothing is, or nothing that says its size."""
+        ...
+
+    def read(self, remote: Remote, start: int = 0) -> Iterator[bytes]:
+        """Its bytes from `start` to its end; a broken connection is taken up again where it broke.
+
+        Raises `UnreachableError` when no try gets on, `UnusableInputError` when it is not what was looked at.
+        """
+        ...
+
+
 class Upload(Protocol):
     """A blob on its way into a repository, in one pass; its digest is told when it has been sent."""
 
@@ -181,6 +197,11 @@ class Repository(Protocol):
     @property
     def name(self) -> str:
         """As people write it, with its registry: `registry.example.com:5000/team/digits`."""
+        ...
+
+    @property
+    def held_back(self) -> int:
+        """How often its registry has asked for patience so far (429, 503)."""
         ...
 
     def resolve(self, reference: str) -> Descriptor | None:

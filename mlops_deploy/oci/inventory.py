@@ -49,6 +49,15 @@ class SourceFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """A file behind a URL: its size in bytes, and what its server says that changes when it does, if anything."""
+
+    url: str
+    size: int
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
     """All files of a model, sorted by the bytes of their paths."""
 

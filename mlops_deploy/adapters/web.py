@@ -1,0 +1,168 @@
+"""A file behind `https://`: looked at, then read from any offset on; what breaks is taken up where it broke."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+from urllib.parse import urlsplit
+
+import requests
+
+from mlops_deploy.errors import UnreachableError, UnusableInputError
+from mlops_deploy.oci.inventory import Remote
+
+_TIMEOUTS: Final = (10.0, 60.0)
+"""Seconds for a connection, and for silence."""
+
+_PIECE: Final = 64 * 2**10
+"""Bytes that may be lost where a connection breaks."""
+
+_PAUSES: Final = (0.2, 1.0, 3.0, 8.0)
+"""Seconds before a further try; progress allows all of them again."""
+
+_OK, _PARTIAL, _NO_SUCH_RANGE = 200, 206, 416
+_LATER: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+)")
+_AS_IT_IS: Final = {"Accept-Encoding": "identity"}
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class _AgainError(Exception):
+    """A try that failed in a way in which the next one may not."""
+
+
+class HttpWeb:
+    """See `ports.Web`. Proxies, certificates and .netrc are those that the environment names for any program."""
+
+    def look(self, url: str) -> Remote:
+        """See `ports.Web`."""
+        with _session(url) as session:
+            answer = _repeated(url, lambda: _asked(session, url, None, 0))
+            answer.close()
+        size = answer.headers.get("Content-Length", "")
+        if not size.isdecimal() or "Content-Encoding" in answer.headers:
+            raise UnusableInputError(
+                f"`{_shown(url)}` does not say how many bytes it has",
+                hint="download it, and build the carrier from the file",
+            )
+        return Remote(url=url, size=int(size), version=_version(answer))
+
+    def read(self, remote: Remote, start: int = 0) -> Iterator[bytes]:
+        """See `ports.Web`."""
+        at, tries = start, 0
+        with _session(remote.url) as session:
+            while at < remote.size:
+                try:
+                    for piece in _from(session, remote, at):
+                        at, tries = at + len(piece), 0
+                        yield piece
+                except _AgainError as error:
+                    if tries == len(_PAUSES):
+                        raise _silent(remote.url, error) from error
+                    time.sleep(_PAUSES[tries])
+                    tries += 1
+
+
+def _session(url: str) -> requests.Session:
+    """A session that follows no redirection to a plain `http://`, unless the user has named such a place on loopback."""
+    found = urlsplit(url)
+    plain = found.scheme == "http" and found.hostname in _LOOPBACK
+    if found.scheme != "https" and not plain:
+        raise UnusableInputError(
+            f"`{_shown(url)}` is not fetched: only `https://` is", hint="name the file by `https://`"
+        )
+    session = requests.Session()
+    session.headers.update(_AS_IT_IS)
+    session.max_redirects = 5
+    if not plain:
+        del session.adapters["http://"]
+    return session
+
+
+def _repeated(url: str, work: Callable[[], requests.Response]) -> requests.Response:
+    for pause in _PAUSES:
+        try:
+            return work()
+        except _AgainError:
+            time.sleep(pause)
+    try:
+        return work()
+    except _AgainError as error:
+        raise _silent(url, error) from error
+
+
+def _from(session: requests.Session, remote: Remote, at: int) -> Iterator[bytes]:
+    """The bytes from `at` to the end; raises `_AgainError` where the connection breaks."""
+    with _asked(session, remote.url, remote, at) as answer:
+        skip = 0 if answer.status_code == _PARTIAL else at
+        left = remote.size - at
+        try:
+            for piece in answer.iter_content(_PIECE):
+                fresh, skip = piece[skip:], max(0, skip - len(piece))
+                if len(fresh) > left:
+                    raise _changed(remote.url)
+                left -= len(fresh)
+                if fresh:
+                    yield fresh
+        except requests.RequestException as error:
+            raise _AgainError(str(error)) from error
+    if left:
+        raise _AgainError("it ended too early")
+
+
+def _asked(session: requests.Session, url: str, remote: Remote | None, at: int) -> requests.Response:
+    """The answer to a request for the bytes from `at` on, or, where ranges are not known, for all."""
+    headers = {"Range": f"bytes={at}-"} if at else {}
+    try:
+        answer = session.get(url, headers=headers, stream=True, timeout=_TIMEOUTS)
+    except (requests.TooManyRedirects, requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL) as error:
+        raise UnusableInputError(f"`{_shown(url)}` leads nowhere: {error}") from error
+    except requests.RequestException as error:
+        raise _AgainError(_reason(error)) from error
+    try:
+        _require(answer, url, remote, at)
+    except BaseException:
+        answer.close()
+        raise
+    return answer
+
+
+def _require(answer: requests.Response, url: str, remote: Remote | None, at: int) -> None:
+    if answer.status_code in _LATER:
+        raise _AgainError(f"it answers {answer.status_code}")
+    if answer.status_code == _NO_SUCH_RANGE or (remote is not None and _version(answer) != remote.version):
+        raise _changed(url)
+    if answer.status_code not in {_OK, _PARTIAL}:
+        raise UnusableInputError(
+            f"`{_shown(url)}` cannot be read: it answers {answer.status_code} {answer.reason}",
+            hint="check the address; a name and password are taken from `.netrc`",
+        )
+    if answer.status_code == _PARTIAL:
+        found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+        if found is None or remote is None or (int(found[1]), int(found[2])) != (at, remote.size):
+            raise _changed(url)
+
+
+def _version(answer: requests.Response) -> str:
+    """What changes when the file does, as far as its server says: its entity tag, else its time."""
+    return answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+
+
+def _reason(error: Exception) -> str:
+    return str(error)[:200]
+
+
+def _silent(url: str, error: Exception) -> UnreachableError:
+    return UnreachableError(f"`{_shown(url)}` cannot be read: {error}", hint="try again later")
+
+
+def _changed(url: str) -> UnusableInputError:
+    return UnusableInputError(
+        f"`{_shown(url)}` changed while it was read", hint="build again; name a version of it that does not change"
+    )
+
+
+def _shown(url: str) -> str:
+    """Without what may be a secret: the user, the password, the query."""
+    found = urlsplit(url)
+    return f"{found.scheme}://{found.netloc.rpartition('@')[2]}{found.path}"
