@@ -64,7 +64,7 @@ class HttpWeb:
 
 
 def _session(url: str) -> requests.Session:
-    """A session that follows no redirection to a plain `http://`, unless the user has named such a place on loopback."""
+    """A session that follows no redirection to a plain `http://`, unless such a place on loopback was named itself."""
     found = urlsplit(url)
     plain = found.scheme == "http" and found.hostname in _LOOPBACK
     if found.scheme != "https" and not plain:
