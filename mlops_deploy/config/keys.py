@@ -8,6 +8,7 @@ from mlops_deploy.config.fields import NOTHING, Field, Table, Values
 from mlops_deploy.config.kinds import Choice, JsonMap, ListOf, Number, Parsed, PathTo, Text, Whole
 from mlops_deploy.config.kubernetes_keys import KUBERNETES
 from mlops_deploy.config.nomad_keys import NOMAD
+from mlops_deploy.config.registry_keys import BOOTSTRAP, REGISTRY
 from mlops_deploy.spec.deploy import JsonValue, Ready, ReleaseSpec, Strategy, Target
 from mlops_deploy.spec.refs import IMAGE_REF_PATTERN, MODEL_NAME_PATTERN, ImageRef
 from mlops_deploy.spec.units import show_duration
@@ -295,7 +296,23 @@ DOC: Final = (
     "maps merge, lists and scalars replace. JSON works too. Keys that start with `x-` are ignored."
 )
 TABLE: Final = Table(
-    (SERVICE, MODEL, PRESET, SERVER, TARGET, PORT, ENV, RESOURCES, USER, READY, RELEASE, NOMAD, KUBERNETES),
+    (
+        SERVICE,
+        MODEL,
+        PRESET,
+        SERVER,
+        TARGET,
+        PORT,
+        ENV,
+        RESOURCES,
+        USER,
+        READY,
+        RELEASE,
+        BOOTSTRAP,
+        REGISTRY,
+        NOMAD,
+        KUBERNETES,
+    ),
     doc=DOC,
     synonyms=SYNONYMS,
 )

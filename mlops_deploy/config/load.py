@@ -14,6 +14,7 @@ from mlops_deploy.config.marks import Mapping, Node, Scalar, parse
 from mlops_deploy.config.nomad_keys import NOMAD, mistakes, nomad_spec
 from mlops_deploy.config.overlay import lay_over, overlay_path
 from mlops_deploy.config.read import is_there, read
+from mlops_deploy.config.registry_keys import BOOTSTRAP, REGISTRY, registry_spec
 from mlops_deploy.resources import IMAGES
 from mlops_deploy.spec.deploy import DeploySpec, GoldenRequest, ModelSpec, Ready, ReleaseSpec, Resources, ServerSpec
 from mlops_deploy.spec.refs import is_model_name
@@ -218,6 +219,8 @@ def _spec(values: Values, golden: tuple[GoldenRequest, ...], root: Path, environ
             drain=release[keys.DRAIN],
             deadline=release[keys.RELEASE_DEADLINE],
         ),
+        bootstrap=values[BOOTSTRAP],
+        registry=registry_spec(values[REGISTRY]),
         nomad=nomad_spec(values[NOMAD]),
         kubernetes=kubernetes_spec(values[KUBERNETES]),
     )

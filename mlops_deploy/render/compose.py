@@ -7,7 +7,8 @@ from typing import Final, cast
 
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.render.health import golden_list, rhythm
-from mlops_deploy.render.layout import Document, lay_out
+from mlops_deploy.render.layout import Document, Value, lay_out
+from mlops_deploy.render.pulling import files_on_node, pull_environment
 from mlops_deploy.spec.deploy import DeploySpec, Resources
 from mlops_deploy.spec.owner import LABEL, Owner
 from mlops_deploy.spec.preset import Preset, fill_preset, filling
@@ -58,7 +59,7 @@ def document(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Pre
     return {
         "name": spec.project,
         "services": {
-            "bootstrap": bootstrap(carrier) | {"labels": with_content},
+            "bootstrap": bootstrap(spec, carrier) | {"labels": with_content},
             "server": server(spec, carrier, image, preset) | ports | {"labels": with_content},
         },
         "volumes": {"models": {"name": f"{spec.project}-models", "labels": labels}},
@@ -77,18 +78,39 @@ def refuse_unsupported(preset: Preset, target: str) -> None:
         )
 
 
-def bootstrap(carrier: CarrierRef) -> Document:
-    """The task that copies the model into the volume and ends; wherever it runs."""
+def bootstrap(spec: DeploySpec, carrier: CarrierRef) -> Document:
+    """The task that brings the model into the volume and ends; one that copies it has no network."""
     return {
-        **image_of(carrier.image),
+        **image_of(carrier.bootstrap),
         **hardened(BOOTSTRAP_USER, BOOTSTRAP_TMP),
-        "network_mode": "none",
-        "environment": {"MODEL_ID": carrier.content_id.hex},
-        "volumes": [{"type": "volume", "source": "models", "target": VOLUME}],
+        **(_copying(carrier) if carrier.puller is None else _pulling(spec, carrier)),
         "deploy": {"resources": {"limits": {"memory": in_units(BOOTSTRAP_MEMORY), "pids": PIDS}}},
         "restart": "no",
         "logging": bounded_log(),
     }
+
+
+def _copying(carrier: CarrierRef) -> Document:
+    return {
+        "network_mode": "none",
+        "environment": {"MODEL_ID": carrier.content_id.hex},
+        "volumes": [_volume()],
+    }
+
+
+def _pulling(spec: DeploySpec, carrier: CarrierRef) -> Document:
+    # Without this a file that is missing becomes an empty folder of root's.
+    there: Document = {"create_host_path": False}
+    files: list[Value] = [
+        {"type": "bind", "source": outside, "target": inside, "read_only": True, "bind": there}
+        for inside, outside in files_on_node(spec.registry).items()
+    ]
+    told = pull_environment(spec, carrier, volume=VOLUME)
+    return {"environment": cast("Document", told), "volumes": [_volume(), *files]}
+
+
+def _volume() -> Document:
+    return {"type": "volume", "source": "models", "target": VOLUME}
 
 
 def server(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Preset) -> Document:

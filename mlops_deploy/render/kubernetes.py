@@ -1,7 +1,8 @@
-"""One service as Kubernetes objects: a Deployment whose init container copies the model, and a Service."""
+"""One service as Kubernetes objects: a Deployment whose init container brings the model, and a Service."""
 
 import math
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Final
 
 from mlops_deploy.errors import UnusableInputError
@@ -14,10 +15,12 @@ from mlops_deploy.render.compose import (
 )
 from mlops_deploy.render.health import RETRIES, rhythm
 from mlops_deploy.render.layout import Document, Value, lay_out_objects
+from mlops_deploy.render.pulling import CA, CREDENTIALS, pull_environment, refuse_paths
 from mlops_deploy.spec.deploy import DeploySpec, Resources
 from mlops_deploy.spec.kubernetes import KubernetesVolume
 from mlops_deploy.spec.owner import LABEL, Owner
 from mlops_deploy.spec.preset import Preset, fill_preset, filling
+from mlops_deploy.spec.registry import RegistrySpec
 from mlops_deploy.spec.rendered import CarrierRef, JobImage, Rendered
 
 ALONE: Final = "kubernetes/kubernetes.yml.j2"
@@ -114,6 +117,11 @@ def _refuse(spec: DeploySpec, preset: Preset) -> None:
         raise UnusableInputError(
             "`kubernetes.volume.size` is the room for a copy, and an image volume is none", hint="remove it"
         )
+    if volume.kind == "image" and spec.bootstrap == "pull":
+        raise UnusableInputError(
+            "`bootstrap: pull` fills a volume, and with `kubernetes.volume.kind: image` the carrier is mounted itself",
+            hint="remove one of them: an image volume needs no bootstrap, and `emptyDir` can be filled",
+        )
     if preset.drain_signal != "SIGTERM":
         raise UnusableInputError(
             f"preset `{preset.name}` ends by {preset.drain_signal}; Kubernetes sends SIGTERM",
@@ -147,9 +155,13 @@ def _pod(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Preset)
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": WITHDRAWN + max(1, math.ceil(spec.release.drain)),
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
-        **({"initContainers": [_bootstrap(carrier)]} if copied else {}),
+        **({"initContainers": [_bootstrap(spec, carrier)]} if copied else {}),
         "containers": [_server(spec, carrier, image, preset)],
-        "volumes": [_volume(spec.kubernetes.volume, carrier), {"name": "tmp", "emptyDir": memory}],
+        "volumes": [
+            _volume(spec.kubernetes.volume, carrier),
+            {"name": "tmp", "emptyDir": memory},
+            *(_files(spec.registry) if carrier.puller else []),
+        ],
     }
 
 
@@ -170,16 +182,38 @@ def _room(volume: KubernetesVolume, carrier: CarrierRef) -> int | None:
     return (carrier.size + carrier.size // 20 + _MIB) // _MIB * _MIB
 
 
-def _bootstrap(carrier: CarrierRef) -> Document:
+def _files(registry: RegistrySpec) -> list[Value]:
+    """What a bootstrap that pulls may read: one key of a secret, and of a config map."""
+    files: list[Value] = []
+    if registry.credentials is not None:
+        items: list[Value] = [{"key": ".dockerconfigjson", "path": PurePosixPath(CREDENTIALS).name}]
+        files.append({"name": "credentials", "secret": {"secretName": registry.credentials, "items": items}})
+    if registry.ca is not None:
+        items = [{"key": "ca.crt", "path": PurePosixPath(CA).name}]
+        files.append({"name": "ca", "configMap": {"name": registry.ca, "items": items}})
+    return files
+
+
+def _bootstrap(spec: DeploySpec, carrier: CarrierRef) -> Document:
+    variables, mounts = {"MODEL_ID": carrier.content_id.hex}, list[Value]()
+    if carrier.puller is not None:
+        refuse_paths(spec.registry)
+        variables = pull_environment(spec, carrier, volume=VOLUME)
+        places = {"credentials": variables.get("REGISTRY_AUTH_FILE"), "ca": variables.get("SSL_CERT_FILE")}
+        mounts = [
+            {"name": name, "mountPath": place, "subPath": PurePosixPath(place).name, "readOnly": True}
+            for name, place in places.items()
+            if place
+        ]
     return {
         "name": "bootstrap",
-        **_image(carrier.image),
-        "env": _variables({"MODEL_ID": carrier.content_id.hex}),
+        **_image(carrier.bootstrap),
+        "env": _variables(variables),
         "resources": {
             "requests": {"memory": in_units(LEAST_MEMORY)},
             "limits": {"memory": in_units(BOOTSTRAP_MEMORY)},
         },
-        "volumeMounts": [{"name": "model", "mountPath": VOLUME}],
+        "volumeMounts": [{"name": "model", "mountPath": VOLUME}, *mounts],
         "securityContext": _hardened(BOOTSTRAP_USER),
     }
 

@@ -1,4 +1,4 @@
-"""The two tasks of a job on Nomad: the carrier that copies the model, and the server that reads it."""
+"""The two tasks of a job on Nomad: the bootstrap that brings the model, and the server that reads it."""
 
 from typing import Final
 
@@ -7,6 +7,7 @@ from mlops_deploy.render.compose import BOOTSTRAP_MEMORY, BOOTSTRAP_TMP, BOOTSTR
 from mlops_deploy.render.compose import environment as server_environment
 from mlops_deploy.render.layout import Document, Value
 from mlops_deploy.render.nomad_text import in_config, in_environment, nanoseconds
+from mlops_deploy.render.pulling import files_on_node, pull_environment
 from mlops_deploy.spec.deploy import DeploySpec, Ready
 from mlops_deploy.spec.nomad import NomadSpec
 from mlops_deploy.spec.preset import Preset, fill_preset, filling
@@ -47,11 +48,15 @@ _STICKY: Final = 0o1777
 
 def bootstrap(spec: DeploySpec, carrier: CarrierRef) -> Document:
     """The task that runs before the server and ends: the server starts when it has ended well, and only then."""
-    env, _ = in_environment({"MODEL_ID": carrier.content_id.hex, "MODEL_VOLUME": _copied_to(spec.nomad)})
-    config: Document = {
-        **_locked(carrier.image, BOOTSTRAP_TMP, spec.nomad),
-        "network_mode": "none",
-    }
+    locked = _locked(carrier.bootstrap, BOOTSTRAP_TMP, spec.nomad)
+    if carrier.puller is None:
+        variables = {"MODEL_ID": carrier.content_id.hex, "MODEL_VOLUME": _copied_to(spec.nomad)}
+        config: Document = {**locked, "network_mode": "none"}
+    else:
+        variables = pull_environment(spec, carrier, volume=_copied_to(spec.nomad))
+        files = [_read_only(outside, inside) for inside, outside in files_on_node(spec.registry).items()]
+        config = {**locked, "mount": [*_list(locked["mount"]), *files]}
+    env, meta = in_environment(variables)
     return {
         "Name": "bootstrap",
         "Driver": "docker",
@@ -59,6 +64,7 @@ def bootstrap(spec: DeploySpec, carrier: CarrierRef) -> Document:
         "Lifecycle": {"Hook": "prestart", "Sidecar": False},
         "Config": in_config(config),
         "Env": env,
+        **({"Meta": meta} if meta else {}),
         **_mounted(spec.nomad, read_only=False),
         "Resources": {"CPU": _mhz(spec), "MemoryMB": min(_megabytes(BOOTSTRAP_MEMORY), memory(spec))},
         "RestartPolicy": _restart(1, 300.0, _PAUSE),

@@ -32,7 +32,7 @@ def slot_job(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Pre
 
     Raises `UnusableInputError` as a stand-alone file does.
     """
-    return {"bootstrap": bootstrap(carrier), "server": server(spec, carrier, image, preset)}
+    return {"bootstrap": bootstrap(spec, carrier), "server": server(spec, carrier, image, preset)}
 
 
 def slot_document(owner: Owner, slot: str, job: Mapping[str, JsonValue], *, content: str, key: str) -> Document:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from mlops_deploy.spec.kubernetes import KubernetesSpec
 from mlops_deploy.spec.nomad import NomadSpec
+from mlops_deploy.spec.registry import Bootstrap, RegistrySpec
 
 Target = Literal["docker", "nomad", "kubernetes", "process"]
 Strategy = Literal["recreate", "rolling", "bluegreen", "canary", "ab", "shadow", "staging"]
@@ -86,6 +87,8 @@ class DeploySpec:
     user: str | None
     ready: Ready
     release: ReleaseSpec
+    bootstrap: Bootstrap = "copy"
+    registry: RegistrySpec = field(default_factory=RegistrySpec)
     nomad: NomadSpec = field(default_factory=NomadSpec)
     kubernetes: KubernetesSpec = field(default_factory=KubernetesSpec)
 

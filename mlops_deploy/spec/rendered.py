@@ -19,7 +19,7 @@ class CarrierRef:
     """The carrier that a job's bootstrap runs: the index of the image `name`, and the model inside it.
 
     One that is not `local` comes from the registry that `name` begins with. `size` is that of the model in bytes, where
-    it is known.
+    it is known. With a `puller` the bootstrap runs that image instead, which fetches the model from the registry.
     """
 
     name: str
@@ -27,12 +27,18 @@ class CarrierRef:
     content_id: ContentId
     local: bool = True
     size: int | None = None
+    puller: JobImage | None = None
 
     @property
     def image(self) -> JobImage:
         """`NAME:<12 hex digits of the digest>`, as an engine calls all that were loaded, else `NAME@sha256:…`."""
         ref = f"{self.name}:{self.digest.short}" if self.local else f"{self.name}@{self.digest}"
         return JobImage(ref=ref, local=self.local)
+
+    @property
+    def bootstrap(self) -> JobImage:
+        """The image that a bootstrap runs."""
+        return self.puller or self.image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

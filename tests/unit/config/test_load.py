@@ -20,6 +20,7 @@ from mlops_deploy.spec.deploy import (
     ServerSpec,
 )
 from mlops_deploy.spec.kubernetes import KubernetesSpec, KubernetesVolume
+from mlops_deploy.spec.registry import RegistrySpec
 
 Look = Callable[..., Examined]
 
@@ -42,6 +43,8 @@ resources: {cpu: 0.5, memory: 1.5G}
 user: 1000:10
 ready: {golden: golden.jsonl, deadline: 1h30m}
 release: {strategy: canary, bake: 0s, drain: 1.5s, deadline: 2m}
+bootstrap: pull
+registry: {credentials: /etc/registry.json, ca: our-ca, insecure: true, puller: 'registry.example.com/ml/puller:1'}
 kubernetes: {namespace: predictions, volume: {kind: image, size: 2Gi}}
 """
 GOLDEN = '{"request": {"inputs": [{"data": [1, 2.5]}]}, "expect": [{"data": ["\\ud83d\\ude42"]}], "tolerance": 0.1}\n'
@@ -101,6 +104,10 @@ def test_the_fullest_file(look: Look, folder: Path) -> None:
     request = GoldenRequest(request={"inputs": [{"data": [1, 2.5]}]}, expect=({"data": ["🙂"]},), tolerance=0.1)
     assert spec.ready == Ready(golden=(request,), deadline=5400.0)
     assert spec.release == ReleaseSpec(strategy="canary", bake=0.0, drain=1.5, deadline=120.0)
+    assert spec.bootstrap == "pull"
+    assert spec.registry == RegistrySpec(
+        credentials="/etc/registry.json", ca="our-ca", insecure=True, puller="registry.example.com/ml/puller:1"
+    )
     volume = KubernetesVolume(kind="image", size=2 << 30)
     assert spec.kubernetes == KubernetesSpec(namespace="predictions", volume=volume)
 

@@ -19,7 +19,7 @@ SIZE = "a size such as `512Mi`, `2GiB` or `1.5G`, from 6Mi to 1024Ti"
 IMAGE = "an image reference such as `NAME:TAG` or `NAME@sha256:…`"
 TOP = (
     "`service`, `model`, `preset`, `server`, `target`, `port`, `env`, `resources`, `user`, `ready`, `release`, "
-    "`nomad`, `kubernetes`"
+    "`bootstrap`, `registry`, `nomad`, `kubernetes`"
 )
 LOWER, VOLUME = "lower-case letters, digits and `-`", "kubernetes.volume"
 
@@ -46,6 +46,19 @@ ONE_MISTAKE = [
     ("preset: 2024-01-01", "3:9", "`preset` must be the name of a preset such as `kserve-sklearn`", QUOTE),
     ("preset: ../x", "3:9", "`preset` must be the name of a preset such as `kserve-sklearn`", "found `../x`"),
     ("preset: kserve-sklaern", "3:9", "there is no preset `kserve-sklaern`", "did you mean `kserve-sklearn`?"),
+    ("bootstrap: push", "3:12", "`bootstrap` must be one of `copy`, `pull`", "found `push`"),
+    (
+        "registry: {insecure: yes}",
+        "3:22",
+        "`registry.insecure` must be `true` or `false`",
+        "found `yes`",
+    ),
+    (
+        "registry: {credentials: ../config.json}",
+        "3:25",
+        "`registry.credentials` must be an absolute path on the node, or a name on Kubernetes",
+        "found `../config.json`",
+    ),
     ("target: swarm", "3:9", "`target` must be one of `docker`, `nomad`, `kubernetes`, `process`", "found `swarm`"),
     ("env: [A=b]", "3:6", "`env` must be a map of names and values", "write `NAME: value`"),
     ("env: text", "3:6", "`env` must be a map of names and values", "found `text`"),

@@ -1,0 +1,83 @@
+"""The keys `bootstrap` and `registry` of `mlops.yml`."""
+
+from typing import Final, get_args
+
+from mlops_deploy.config.fields import NOTHING, Field, Table, Values
+from mlops_deploy.config.kinds import Choice, Parsed, Switch, Text
+from mlops_deploy.spec.refs import IMAGE_REF_PATTERN, ImageRef
+from mlops_deploy.spec.registry import Bootstrap, RegistrySpec
+
+_DEFAULT: Final = RegistrySpec()
+_WAYS: Final[tuple[Bootstrap, ...]] = get_args(Bootstrap)
+
+_ABSOLUTE: Final = r"/[^\x00-\x1f\x7f]+"
+_OBJECT: Final = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
+_THERE: Final = "an absolute path on the node, or a name on Kubernetes"
+
+BOOTSTRAP: Final[Field[Bootstrap]] = Field(
+    "bootstrap",
+    Choice(_WAYS),
+    doc=(
+        "How a model comes to where it is served: `copy` runs the carrier, which copies it; `pull` fetches it from the "
+        "carrier's registry straight into the volume, so that no engine keeps it a second time."
+    ),
+    default="copy",
+    example="copy",
+    shown="copy",
+)
+
+CREDENTIALS: Final[Field[str | None]] = Field(
+    "credentials",
+    Text(_THERE, rf"{_ABSOLUTE}|{_OBJECT}"),
+    doc=(
+        "Credentials in the form of docker's `config.json`: a file on the node that uid 65532 may read; on Kubernetes "
+        "a secret of type `kubernetes.io/dockerconfigjson`."
+    ),
+    default=_DEFAULT.credentials,
+    example="/etc/mlops/registry.json",
+    shown="none",
+)
+CA: Final[Field[str | None]] = Field(
+    "ca",
+    Text(_THERE, rf"{_ABSOLUTE}|{_OBJECT}"),
+    doc=(
+        "Certificates in PEM form that the registry's is checked with: a file on the node; on Kubernetes a config map "
+        "with the key `ca.crt`."
+    ),
+    default=_DEFAULT.ca,
+    example="/etc/ssl/certs/ca-certificates.crt",
+    shown="those of the puller image",
+)
+INSECURE: Final = Field(
+    "insecure",
+    Switch(),
+    doc="Whether the carrier's registry may be asked by plain HTTP, or with a certificate that cannot be checked.",
+    default=_DEFAULT.insecure,
+    example="false",
+    shown="false",
+)
+PULLER: Final[Field[str | None]] = Field(
+    "puller",
+    Parsed(
+        Text("an image reference such as `NAME:TAG` or `NAME@sha256:…`", IMAGE_REF_PATTERN),
+        lambda text: str(ImageRef.parse(text)),
+    ),
+    doc="The image that pulls, in a registry, for nodes that do not share the local engine.",
+    default=_DEFAULT.puller,
+    example="registry.example.com/ml/puller:1.0",
+    shown="the one that a release builds",
+)
+_TABLE: Final = Table(
+    (CREDENTIALS, CA, INSECURE, PULLER), doc="What `bootstrap: pull` needs where the model is served."
+)
+REGISTRY: Final[Field[Values]] = Field("registry", _TABLE, doc=_TABLE.doc, default=NOTHING)
+
+
+def registry_spec(section: Values) -> RegistrySpec:
+    """What the section says."""
+    return RegistrySpec(
+        credentials=section[CREDENTIALS],
+        ca=section[CA],
+        insecure=section[INSECURE],
+        puller=section[PULLER],
+    )
