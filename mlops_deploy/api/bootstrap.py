@@ -1,9 +1,7 @@
 """What a bootstrap task does in a job, without an engine: run a carrier's own deploy.sh with its own shell."""
 
 import os
-import platform
 import shutil
-import sys
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +9,12 @@ from hashlib import file_digest
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
 
+from mlops_deploy.api.machine import this_platform
 from mlops_deploy.api.turn import taking_turns
 from mlops_deploy.errors import ContentMismatchError, DeployError, UnusableInputError
 from mlops_deploy.oci.blobs import LayoutBlobs
 from mlops_deploy.oci.partial import reporting
-from mlops_deploy.oci.types import Descriptor, Platform
+from mlops_deploy.oci.types import Descriptor
 from mlops_deploy.oci.view import view_images
 from mlops_deploy.ports import Completed, Runner, Story
 from mlops_deploy.store.layout import LayoutStore, Stored
@@ -117,7 +116,7 @@ class _Place:
 
 def _layers(store: LayoutStore, stored: Stored) -> tuple[Descriptor, ...]:
     """The layers for this machine; those that are run from are verified here, the model's files by deploy.sh."""
-    here = Platform(sys.platform, {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()))
+    here = this_platform()
     images = view_images(LayoutBlobs(store.path), stored.digest)
     layers = next((image.layers for image in images if image.platform == here), None)
     if layers is None:

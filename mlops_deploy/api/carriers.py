@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlops_deploy.api.registry_images import FindRegistries, Remote, look_up, registry_ref, require_carrier
 from mlops_deploy.errors import ContentMismatchError, DeployError, UnusableInputError
 from mlops_deploy.oci.blobs import ArchiveBlobs, Blobs, LayoutBlobs
+from mlops_deploy.oci.card import Listing
 from mlops_deploy.oci.check import check
 from mlops_deploy.oci.documents import DocumentError
 from mlops_deploy.oci.layout import Named, named
@@ -28,17 +30,32 @@ class Found:
     digest: Digest
     names: tuple[str, ...]
     stored: Stored | None = None
+    remote: Remote | None = None
+
+    @property
+    def registry(self) -> str | None:
+        """Which repository of a registry it was found in, where it was."""
+        return None if self.remote is None else self.remote.repository.name
 
 
-def find_carrier(text: str, store: LayoutStore) -> Found:
-    """The carrier that `text` names: an archive file (a path), else a reference in the store.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """A carrier of which every byte is as it should be."""
 
-    Raises `UnusableInputError` for a path at which no archive of a carrier is, and for an unknown name.
+    digest: Digest
+    listing: Listing
+
+
+def find_carrier(text: str, store: LayoutStore, registries: FindRegistries) -> Found:
+    """The carrier that `text` names: an archive file (a path), else a reference in the store, else in its registry.
+
+    A registry is asked where the reference begins with its host and the store does not have it. Raises
+    `UnusableInputError` for a path at which no archive of a carrier is, for an unknown name, and for another image.
     """
     looks_like_path = text.startswith(("/", "./", "../")) or text.endswith(".tar")
     mode = _mode(text, must_be_there=looks_like_path)
     if mode is None or (stat.S_ISDIR(mode) and not looks_like_path):
-        return _in_store(text, store)
+        return _by_name(text, store, registries)
     if not stat.S_ISREG(mode):
         raise UnusableInputError(
             f"`{text}` is not a plain file", hint="name an archive, or a carrier in the store; `--store DIR` says which"
@@ -58,20 +75,27 @@ def inspect_carrier(found: Found) -> CarrierView:
         return view(found.blobs, found.digest)
 
 
-def verify_carrier(found: Found) -> CarrierView:
-    """Recompute all of it; raise `ContentMismatchError` that lists every mismatch."""
+def verify_carrier(found: Found) -> Verified:
+    """Read every byte of it once and recompute all; raise `ContentMismatchError` that lists every mismatch."""
     with _reading():
-        mismatches = check(found.blobs, found.digest)
-        if not mismatches:
-            return view(found.blobs, found.digest)
+        checked = check(found.blobs, found.digest)
+    mismatches = checked.mismatches
+    if not mismatches and checked.listing is not None:
+        return Verified(digest=found.digest, listing=checked.listing)
     count = "1 mismatch" if len(mismatches) == 1 else f"{len(mismatches):,} mismatches"
     raise ContentMismatchError(
         f"the carrier `{found.digest}` does not verify: {count}",
         detail=[f"  {printable(str(mismatch))}" for mismatch in mismatches],
-        hint="remove the damaged files (a blob's file name is its digest) and run `mlops-deploy build-model` again"
-        if found.stored
-        else "do not use it; `mlops-deploy build-model --archive` makes it again",
+        hint=_remedy(found),
     )
+
+
+def _remedy(found: Found) -> str:
+    if found.stored:
+        return "remove the damaged files (a blob's file name is its digest) and run `mlops-deploy build-model` again"
+    if found.remote:
+        return "do not use it; push it again under another name, once the registry keeps what it is sent"
+    return "do not use it; `mlops-deploy build-model --archive` makes it again"
 
 
 def _mode(text: str, *, must_be_there: bool) -> int | None:
@@ -87,6 +111,20 @@ def _mode(text: str, *, must_be_there: bool) -> int | None:
             why = os.strerror(error.errno or 0).lower() if isinstance(error, OSError) else str(error)
             raise UnusableInputError(f"`{text}` cannot be read: {why}") from error
     return None
+
+
+def _by_name(text: str, store: LayoutStore, registries: FindRegistries) -> Found:
+    ref = registry_ref(text)
+    if ref is None or store.has_carrier(text):
+        return _in_store(text, store)
+    return found_in_registry(look_up(ref, registries()))
+
+
+def found_in_registry(remote: Remote) -> Found:
+    """The carrier at hand; raise `UnusableInputError` for another image."""
+    require_carrier(remote)
+    names = (f"{remote.ref.name}:{remote.ref.tag}",) if remote.ref.tag else ()
+    return Found(blobs=remote.blobs, digest=remote.digest, names=names, remote=remote)
 
 
 def _in_store(text: str, store: LayoutStore) -> Found:

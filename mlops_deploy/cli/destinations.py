@@ -129,12 +129,10 @@ def _engine(telling: "Story", *, required: bool) -> "Engine | None":
 
 def _platform(build: "ModelBuild") -> "Platform":
     """The platform of this machine, where there is a shell for it."""
-    import platform
-
+    from mlops_deploy.api.machine import this_platform
     from mlops_deploy.oci.types import Platform
 
-    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    here = Platform("linux", architecture)
+    here = Platform("linux", this_platform().architecture)
     return next((shell.platform for shell in build.shells if shell.platform == here), build.shells[0].platform)
 
 

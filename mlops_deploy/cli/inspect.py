@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from mlops_deploy.cli import options
+from mlops_deploy.cli import options, wiring
 from mlops_deploy.cli.project import find_project
 
 if TYPE_CHECKING:
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 def inspect(ref: str, store: Path | None, file: Path, environment: str | None, output: Literal["text", "json"]) -> None:
     """Show a carrier: model, files, layers, platforms, labels.
 
-    REF is a name in the store (NAME, NAME:TAG, NAME@sha256:…, twelve digits of a digest or content id) or an archive.
+    REF is a name in the store (NAME, NAME:TAG, NAME@sha256:…, twelve digits of a digest or content id), an archive, or
+    REGISTRY/NAME:TAG.
     """
     from mlops_deploy.api.carriers import find_carrier, inspect_carrier
 
-    found = find_carrier(ref, find_project(file, environment).store(store))
+    found = find_carrier(ref, find_project(file, environment).store(store), wiring.registries)
+    tell_registry(found)
     carrier = inspect_carrier(found)
     document = _document(found, carrier)
     if output == "json":
@@ -39,6 +41,12 @@ def inspect(ref: str, store: Path | None, file: Path, environment: str | None, o
         click.echo(f"next: {shlex.join(['mlops-deploy', 'verify', ref, *chosen])}", err=True)
 
 
+def tell_registry(found: "Found") -> None:
+    """Tell of a carrier that was found in a registry: what was asked for there, and what that means now."""
+    if found.remote is not None:
+        click.echo(f"in the registry: `{found.remote.ref}`", err=True)
+
+
 def _document(found: "Found", carrier: "CarrierView") -> dict[str, object]:
     listing, stored = carrier.listing, found.stored
     return {
@@ -46,6 +54,7 @@ def _document(found: "Found", carrier: "CarrierView") -> dict[str, object]:
         "digest": str(carrier.digest),
         "content_id": str(listing.content_id),
         "tags": list(found.names),
+        "registry": found.registry,
         "built": stored.time if stored else None,
         "source": stored.source if stored else None,
         "size": sum(file.size for file in listing.files),

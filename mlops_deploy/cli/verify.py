@@ -6,7 +6,8 @@ from typing import Literal
 
 import click
 
-from mlops_deploy.cli import options
+from mlops_deploy.cli import options, wiring
+from mlops_deploy.cli.inspect import tell_registry
 from mlops_deploy.cli.project import find_project
 
 
@@ -18,15 +19,18 @@ from mlops_deploy.cli.project import find_project
 def verify(ref: str, store: Path | None, file: Path, environment: str | None, output: Literal["text", "json"]) -> None:
     """Verify a carrier: recompute every digest, size and file hash; list all mismatches (exit code 12).
 
-    REF is a name in the store (NAME, NAME:TAG, NAME@sha256:…, twelve digits of a digest or content id) or an archive.
+    REF is a name in the store (NAME, NAME:TAG, NAME@sha256:…, twelve digits of a digest or content id), an archive, or
+    REGISTRY/NAME:TAG.
     """
     from mlops_deploy.api.carriers import find_carrier, verify_carrier
 
-    found = find_carrier(ref, find_project(file, environment).store(store))
+    found = find_carrier(ref, find_project(file, environment).store(store), wiring.registries)
+    tell_registry(found)
     carrier = verify_carrier(found)
     files = len(carrier.listing.files)
     if output == "json":
-        click.echo(json.dumps({"digest": str(carrier.digest), "files": files, "verified": True}))
+        result = {"digest": str(carrier.digest), "files": files, "verified": True, "registry": found.registry}
+        click.echo(json.dumps(result))
     else:
         count = "1 file" if files == 1 else f"{files:,} files"
         click.echo(f"{carrier.digest} verifies: {count}, content {carrier.listing.content_id}")

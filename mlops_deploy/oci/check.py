@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Final, TypeVar
 
 from mlops_deploy.oci.blobs import ArchiveBlobs, Blobs
-from mlops_deploy.oci.card import read_listing
+from mlops_deploy.oci.card import Listing, read_listing
 from mlops_deploy.oci.documents import (
     Document,
     DocumentError,
@@ -49,11 +49,19 @@ class _Image:
     config: ImageConfig
 
 
-def check(blobs: Blobs, digest: Digest) -> tuple[Mismatch, ...]:
-    """Read every blob of a carrier once and compare; an empty tuple means that all of it verifies."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What one reading of a carrier showed: its list of files, where that can be read, and all that is wrong."""
+
+    listing: Listing | None
+    mismatches: tuple[Mismatch, ...]
+
+
+def check(blobs: Blobs, digest: Digest) -> Checked:
+    """Read every blob of a carrier once and compare; without mismatches all of it verifies."""
     checking = _Checking(blobs)
     checking.carrier(digest)
-    return tuple(dict.fromkeys(checking.found))
+    return Checked(listing=checking.listing, mismatches=tuple(dict.fromkeys(checking.found)))
 
 
 class _Checking:
@@ -64,6 +72,7 @@ class _Checking:
         self._layers: dict[Digest, LayerContent] = {}
         self._room = Room()
         self.found: list[Mismatch] = []
+        self.listing: Listing | None = None
 
     def carrier(self, digest: Digest) -> None:
         self._surroundings(digest)
@@ -156,6 +165,7 @@ class _Checking:
         except ValueError as error:
             self._note("/carrier/manifest.json", f"cannot be read: {error}")
             return None
+        self.listing = listing
         if listing.content_id != metadata.content_id:
             said = f"says content {listing.content_id}, but its files give {metadata.content_id}"
             self._note("/carrier/manifest.json", said)

@@ -2,6 +2,7 @@
 
 from hashlib import sha256
 
+from mlops_deploy.errors import ContentMismatchError
 from mlops_deploy.oci.blobs import Blobs
 from mlops_deploy.oci.documents import LARGEST_DOCUMENT
 from mlops_deploy.oci.untar import CHUNK
@@ -20,6 +21,7 @@ class HashedBlob:
         self._rest = memoryview(b"")
         self._count = 0
         self._missing = False
+        self._wrong: str | None = None
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes; empty at the end, or where the blob should have ended long ago."""
@@ -44,6 +46,8 @@ class HashedBlob:
         """How the blob differs from what its descriptor says; nothing when it is whole."""
         if self._missing:
             return (f"the blob {self._digest} is missing",)
+        if self._wrong is not None:
+            return (self._wrong,)
         if self._count > self._most:
             return (f"it has more than {self._most:,} bytes",)
         found = []
@@ -60,6 +64,9 @@ class HashedBlob:
             piece = next(self._pieces, b"")
         except FileNotFoundError:
             self._missing = True
+            return b""
+        except ContentMismatchError as error:
+            self._wrong = error.message
             return b""
         self._hash.update(piece)
         self._count += len(piece)

@@ -36,12 +36,20 @@ def archive(good, tmp_path, monkeypatch):
     return Path(shutil.copy(good.parent / "carrier.tar", tmp_path / "carrier.tar"))
 
 
+def nobody():
+    raise AssertionError("no registry is named here")
+
+
+def find(text, store):
+    return find_carrier(str(text), store, nobody)
+
+
 def verify(text, store=None):
-    return verify_carrier(find_carrier(str(text), store or LayoutStore(Path("no-store"))))
+    return verify_carrier(find(text, store or LayoutStore(Path("no-store"))))
 
 
 def inspect(text, store=None):
-    return inspect_carrier(find_carrier(str(text), store or LayoutStore(Path("no-store"))))
+    return inspect_carrier(find(text, store or LayoutStore(Path("no-store"))))
 
 
 def members(archive):
@@ -81,7 +89,9 @@ class TestFound:
         ]  # fmt: skip
 
     def test_store_and_archive_hold_the_same(self, store, archive):
-        assert verify(archive) == verify("digits", store) == inspect(archive) == inspect("digits", store)
+        assert inspect(archive) == inspect("digits", store)
+        assert verify(archive) == verify("digits", store)
+        assert verify(archive).listing == inspect(archive).listing
 
     def test_every_name_in_the_index_is_told(self, store):
         path = store.path / "index.json"
@@ -90,13 +100,13 @@ class TestFound:
         index["manifests"].append(mine | {"annotations": {REF_NAME: "digits:later"}})
         index["manifests"].append(mine | {"digest": f"sha256:{'0' * 64}", "annotations": {REF_NAME: "digits:other"}})
         path.write_bytes(dumped(index))
-        names = find_carrier("digits", store).names
+        names = find("digits", store).names
         assert "digits:1" in names
         assert "digits:later" in names
         assert "digits:other" not in names
 
     def test_the_names_in_an_archive_are_those_that_were_given(self, archive):
-        assert "digits:1" in find_carrier(str(archive), LayoutStore(Path("no-store"))).names
+        assert "digits:1" in find(str(archive), LayoutStore(Path("no-store"))).names
 
     def test_a_folder_of_the_same_name_is_no_obstacle(self, store):
         Path("digits").mkdir()
@@ -113,48 +123,48 @@ class TestNoCarrier:
     @pytest.mark.parametrize("text", ["/no/such", "./x", "../x", "x.tar", "a/b.tar"])
     def test_a_path_where_nothing_is(self, store, text):
         with pytest.raises(UnusableInputError, match=f"no such file: `{text}`") as refused:
-            find_carrier(text, store)
+            find(text, store)
         assert "--archive" in refused.value.hint
 
     @pytest.mark.parametrize("text", ["x" * 300, "x" * 5000])
     def test_a_name_that_no_file_can_have(self, store, text):
         with pytest.raises(UnusableInputError, match=f"no carrier `{text[:50]}"):
-            find_carrier(text, store)
+            find(text, store)
         with pytest.raises(UnusableInputError, match="cannot be read: file name too long"):
-            find_carrier(f"./{text}", store)
+            find(f"./{text}", store)
 
     def test_a_name_that_no_system_takes(self, store):
         with pytest.raises(UnusableInputError, match="cannot be read: embedded null byte"):
-            find_carrier("./\0", store)
+            find("./\0", store)
 
     def test_a_path_that_leads_in_a_circle(self, store):
         Path("loop.tar").symlink_to("loop.tar")
         with pytest.raises(UnusableInputError, match="cannot be read"):
-            find_carrier("loop.tar", store)
+            find("loop.tar", store)
 
     @pytest.mark.parametrize("name", ["pipe", "pipe.tar"])
     def test_a_fifo_is_not_waited_for(self, store, name):
         os.mkfifo(name)
         with pytest.raises(UnusableInputError, match=f"`{name}` is not a plain file"):
-            find_carrier(name, store)
+            find(name, store)
 
     @pytest.mark.parametrize("text", ["/dev/zero", "/dev/null", "/tmp"])  # noqa: S108 - named, and never read
     def test_devices_and_folders(self, store, text):
         with pytest.raises(UnusableInputError, match="is not a plain file"):
-            find_carrier(text, store)
+            find(text, store)
 
     @pytest.mark.parametrize("data", [b"", b"x", b"weights" * 10_000, bytes(512), bytes(10_240)],
                              ids=["empty", "a byte", "no tar", "a record", "a tar of nothing"])  # fmt: skip
     def test_a_file_that_is_no_archive(self, store, data):
         Path("x.tar").write_bytes(data)
         with pytest.raises(UnusableInputError, match=r"`x.tar` is not an archive of a carrier"):
-            find_carrier("x.tar", store)
+            find("x.tar", store)
 
     def test_a_tar_of_something_else(self, store):
         with tarfile.open("x.tar", "w") as tar:
             tar.add(store.path / "log.jsonl", "readme.txt")
         with pytest.raises(UnusableInputError, match="is not an archive of a carrier"):
-            find_carrier("x.tar", store)
+            find("x.tar", store)
 
     def test_an_image_that_is_no_carrier(self, good, tmp_path, archive):
         crafted = Crafted(good, tmp_path / "other")
@@ -165,7 +175,7 @@ class TestNoCarrier:
             for path in sorted(crafted.path.rglob("*")):
                 tar.add(path, path.relative_to(crafted.path), recursive=False)
         with pytest.raises(UnusableInputError, match="holds an image, but no carrier"):
-            find_carrier(str(archive), LayoutStore(Path("no-store")))
+            find(str(archive), LayoutStore(Path("no-store")))
 
     def test_an_archive_of_two_images(self, archive):
         def edit(index):
@@ -350,7 +360,7 @@ def test_mismatches_cannot_write_to_the_terminal(good, tmp_path):
 
 def test_a_blob_that_may_not_be_read_is_no_mismatch(store, monkeypatch):
     """Nothing is known of the content then: that is an error of this machine (exit code 1)."""
-    found = find_carrier("digits", store)
+    found = find("digits", store)
 
     def refused(*arguments):
         raise PermissionError(13, "Permission denied")
@@ -383,4 +393,4 @@ def test_an_index_without_names(archive):
 
     document(archive, "index.json", edit)
     assert verify(archive)
-    assert find_carrier(str(archive), LayoutStore(Path("no-store"))).names == ()
+    assert find(str(archive), LayoutStore(Path("no-store"))).names == ()

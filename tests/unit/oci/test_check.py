@@ -40,7 +40,7 @@ def crafted(good, tmp_path):
 
 
 def found(store, digest):
-    return [str(mismatch) for mismatch in check(LayoutBlobs(store), Digest.parse(digest))]
+    return [str(mismatch) for mismatch in check(LayoutBlobs(store), Digest.parse(digest)).mismatches]
 
 
 def settings(crafted):
