@@ -1,19 +1,23 @@
 """A model becomes a carrier, in one read for all destinations."""
 
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
+from typing import Final
 
+from mlops_deploy.api.crew import Crew, Pace
+from mlops_deploy.api.layer_line import LayerLine
 from mlops_deploy.api.shells import applets
 from mlops_deploy.oci.destination import Destination
 from mlops_deploy.oci.image import Carrier, assemble
-from mlops_deploy.oci.inventory import Inventory, take_inventory
+from mlops_deploy.oci.inventory import Inventory, require_unchanged, take_inventory
 from mlops_deploy.oci.metadata import FileSum, Metadata, ModelCard, describe, metadata_layer
-from mlops_deploy.oci.packing import LayerPlan, plan_layers
+from mlops_deploy.oci.packing import plan_layers
 from mlops_deploy.oci.shell import Shell, shell_layer
-from mlops_deploy.oci.stream import ModelStream
+from mlops_deploy.oci.stream import BLOCKS, ModelStream
 from mlops_deploy.oci.types import Descriptor, Platform
 from mlops_deploy.ports import Story
 from mlops_deploy.resources import IMAGES
@@ -54,25 +58,28 @@ class BuiltModel:
     seconds: float
 
 
+_FEWEST_BLOCKS: Final = 6
+"""MiB of memory for each of several layers that are read side by side: enough to read while others wait."""
+
+
 def build_model(build: ModelBuild, destinations: Sequence[Destination], cache: DigestCache, story: Story) -> BuiltModel:
     """Build the carrier and put it into every destination; what is there already is neither read nor sent.
 
     When anything fails every destination is left without anything half-written, and the error is raised.
     """
     started, seen_ns = time.monotonic(), time.time_ns()
-    work = _Work(build, take_inventory(build.path), cache, story)
+    work = _Work(build, take_inventory(build.path), cache, story, seen_ns)
     carrier = work.known_carrier()
-    missing = [place for place in destinations if carrier is None or not place.has(carrier)]
     try:
+        missing = [place for place in destinations if carrier is None or not place.has(carrier)]
         if carrier is None or missing:
-            carrier = work.stream(missing, seen_ns)
+            carrier = work.stream(missing)
+        for place in destinations:
+            place.prepare(carrier)
         for place in destinations:
             place.finish(carrier, build.names(carrier))
     except BaseException:
-        for place in destinations:
-            # What went wrong first is what is told, and no place keeps another from cleaning up.
-            with suppress(BaseException):
-                place.abort()
+        abort_all(destinations)
         raise
     return BuiltModel(carrier=carrier, bytes_read=work.bytes_read, seconds=time.monotonic() - started)
 
@@ -80,56 +87,77 @@ def build_model(build: ModelBuild, destinations: Sequence[Destination], cache: D
 class _Work:
     """One build in progress: the plan, what is known of it, and the bytes read so far."""
 
-    def __init__(self, build: ModelBuild, inventory: Inventory, cache: DigestCache, story: Story) -> None:
+    def __init__(self, build: ModelBuild, inventory: Inventory, cache: DigestCache, story: Story, seen_ns: int) -> None:
         self._build = build
         self._inventory = inventory
         self._cache = cache
         self._story = story
+        self._seen_ns = seen_ns
         self._script = (IMAGES / "carrier" / "deploy.sh").read_bytes()
         self._shells = {shell.platform: shell_layer(shell, applets()) for shell in build.shells}
         self._plans = plan_layers(inventory.files)
         self._sums = cache.known(inventory.files)
         self._layers = cache.layers(self._plans, self._sums)
+        self._lock = Lock()
         self._size = inventory.size
         self._done = 0
         self.bytes_read = 0
 
     def known_carrier(self) -> Carrier | None:
         """The carrier, if all of it follows from what was read before; nothing is read."""
-        layers = [layer for layer in self._layers if layer]
-        if len(layers) < len(self._plans):
+        if None in self._layers:
             return None
-        metadata = self._metadata()
-        with ModelStream(self._count) as stream:
-            shells = self._shell_layers(stream, ())
-            last = _small_layer(stream, metadata_layer(metadata, self._script), ())
-        return assemble(metadata, shells, layers, last)
+        with self._line((), _FEWEST_BLOCKS) as line:
+            return self._assembled(line, self._shell_layers(line))
 
-    def stream(self, places: Sequence[Destination], seen_ns: int) -> Carrier:
+    def stream(self, places: Sequence[Destination]) -> Carrier:
         """Read the model once and send each layer to the places that want it."""
-        with ModelStream(self._count) as stream:
-            shells = self._shell_layers(stream, places)
-            pairs = zip(self._plans, self._layers, strict=True)
-            layers = [self._model_layer(stream, plan, known, places) for plan, known in pairs]
-            metadata = self._metadata()
-            last = _small_layer(stream, metadata_layer(metadata, self._script), places)
-            stream.finish()
-        self._cache.remember(self._inventory.files, zip(self._plans, layers, strict=True), self._sums, seen_ns)
-        return assemble(metadata, shells, layers, last)
+        abreast = min([len(self._plans), *(place.abreast for place in places)]) if places else 1
+        with self._line(places, BLOCKS if abreast == 1 else _FEWEST_BLOCKS) as line:
+            shells = self._shell_layers(line)
+            if abreast == 1:
+                for number in range(len(self._plans)):
+                    self._send(line, number)
+            else:
+                self._send_abreast(places, abreast)
+            require_unchanged(self._inventory)
+            return self._assembled(line, shells)
 
-    def _shell_layers(self, stream: ModelStream, places: Sequence[Destination]) -> dict[Platform, Descriptor]:
-        return {platform: _small_layer(stream, plan, places) for platform, plan in self._shells.items()}
+    def _send_abreast(self, places: Sequence[Destination], abreast: int) -> None:
+        pace = Pace(abreast, lambda: sum(place.held_back for place in places))
+        with ExitStack() as stack:
+            lines = [stack.enter_context(self._line(places, _FEWEST_BLOCKS)) for _ in range(abreast)]
+            workers = [_Worker(line=line, send=self._send) for line in lines]
+            try:
+                Crew(workers, range(len(self._plans)), pace).run()
+            except BaseException:
+                # Here already: it ends what the lines wait for, and so the lines.
+                abort_all(places)
+                raise
 
-    def _model_layer(
-        self, stream: ModelStream, plan: LayerPlan, known: Descriptor | None, places: Sequence[Destination]
-    ) -> Descriptor:
-        wanting = [place for place in places if known is None or place.wants(known)]
-        if known is not None and not wanting:
-            self._advance(sum(file.size for file in plan.files))
-            return known
-        made, sums = stream.layer(plan, wanting)
-        self._sums.update(sums)
-        return made
+    def _send(self, line: LayerLine, number: int) -> None:
+        """Make a place have a layer, and remember it at once: a build that is killed later need not do it again."""
+        plan, known = self._plans[number], self._layers[number]
+        made, sums = line.send(plan, known)
+        with self._lock:
+            self._sums.update(sums)
+            self._layers[number] = made
+            if sums:
+                self._cache.remember(plan.files, [(plan, made)], self._sums, self._seen_ns)
+            else:
+                self._advance(sum(file.size for file in plan.files))
+
+    def _assembled(self, line: LayerLine, shells: dict[Platform, Descriptor]) -> Carrier:
+        metadata = self._metadata()
+        last = line.send_small(metadata_layer(metadata, self._script))
+        line.settle()
+        return assemble(metadata, shells, [layer for layer in self._layers if layer], last)
+
+    def _shell_layers(self, line: LayerLine) -> dict[Platform, Descriptor]:
+        return {platform: line.send_small(plan) for platform, plan in self._shells.items()}
+
+    def _line(self, places: Sequence[Destination], blocks: int) -> LayerLine:
+        return LayerLine(ModelStream(self._count, blocks=blocks), places, self._once_more)
 
     def _metadata(self) -> Metadata:
         sums = self._sums
@@ -137,17 +165,38 @@ class _Work:
         return describe(self._build.card, files)
 
     def _count(self, count: int) -> None:
-        self.bytes_read += count
-        self._advance(count)
+        with self._lock:
+            self.bytes_read += count
+            self._advance(count)
+
+    def _once_more(self, count: int) -> None:
+        with self._lock:
+            self._size += count
 
     def _advance(self, count: int) -> None:
         self._done += count
         self._story.progress(self._build.card.name, self._done, self._size)
 
 
-def _small_layer(stream: ModelStream, plan: LayerPlan, places: Sequence[Destination]) -> Descriptor:
-    """Look first what a layer of texts will be: that costs nothing beside sending one that is there."""
-    known, _ = stream.layer(plan, ())
-    if wanting := [place for place in places if place.wants(known)]:
-        stream.layer(plan, wanting)
-    return known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Worker:
+    """A line in a crew, whose jobs are the numbers of layers."""
+
+    line: LayerLine
+    send: Callable[[LayerLine, int], None]
+
+    def work(self, job: int) -> None:
+        self.send(self.line, job)
+
+    def close(self) -> None:
+        self.line.settle()
+
+    def break_off(self, failure: BaseException) -> None:
+        self.line.break_off(failure)
+
+
+def abort_all(places: Sequence[Destination]) -> None:
+    """What went wrong first is what is told, and no place keeps another from cleaning up."""
+    for place in places:
+        with suppress(BaseException):
+            place.abort()

@@ -7,16 +7,17 @@ from mlops_deploy.api.conduit import Conduit
 from mlops_deploy.errors import ContentMismatchError, UnusableInputError
 from mlops_deploy.oci.archive import StreamedArchive
 from mlops_deploy.oci.blobs import Blobs, LayoutBlobs
+from mlops_deploy.oci.destination import Destination
 from mlops_deploy.oci.image import Carrier
 from mlops_deploy.oci.rebuilt import layer_blocks, read_carrier
-from mlops_deploy.oci.stream import LayerSource
+from mlops_deploy.oci.stream import LayerSink, LayerSource
 from mlops_deploy.oci.types import Descriptor, Platform
 from mlops_deploy.ports import Engine, Story
 from mlops_deploy.spec.refs import Digest, ImageRef
 from mlops_deploy.store.layout import LayoutStore
 
 
-class EngineDestination:
+class EngineDestination(Destination):
     """Loads a carrier into an engine, under its tags and the short tag that belongs to it alone."""
 
     def __init__(self, engine: Engine, platform: Platform) -> None:
@@ -29,6 +30,10 @@ class EngineDestination:
     def sent(self) -> int:
         """Bytes sent to the engine."""
         return self._archive.sent if self._archive else 0
+
+    def sink(self) -> LayerSink:
+        """Itself: one layer after the other."""
+        return self
 
     def has(self, carrier: Carrier) -> bool:
         """Whether the engine has this very image, under any name or none."""

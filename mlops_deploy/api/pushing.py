@@ -1,54 +1,175 @@
-"""A registry as a destination: each layer is sent while it is read, the documents follow, the tag comes last."""
+"""A registry as a destination: layers are sent while they are read, the documents follow, the tags come last."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from threading import Lock
+from typing import Final
 
+from mlops_deploy.api.registry_blobs import RegistryBlobs
+from mlops_deploy.errors import ContentMismatchError, InterruptedByUserError
+from mlops_deploy.oci.destination import Destination
 from mlops_deploy.oci.image import Carrier
-from mlops_deploy.oci.stream import LayerSource
-from mlops_deploy.oci.types import Descriptor
+from mlops_deploy.oci.inventory import SourceFile
+from mlops_deploy.oci.stream import LayerSink, LayerSource
+from mlops_deploy.oci.types import Blob, Descriptor
+from mlops_deploy.oci.view import view
 from mlops_deploy.ports import Repository, Upload
 from mlops_deploy.spec.refs import Digest, ImageRef
 
+ABREAST: Final = 4
+"""Layers that are sent side by side: more rarely helps, and annoys registries."""
 
-class RegistryDestination:
-    """Sends a carrier to `ref`, by its tag or, without one, the short tag that belongs to it alone."""
 
-    def __init__(self, repository: Repository, ref: ImageRef) -> None:
+class RegistryDestination(Destination):
+    """Sends a carrier to `repository` under each of `tags`; None is the short tag that belongs to it alone.
+
+    What `siblings` have is taken over from there: repositories of the same registry that get the carrier, too. What
+    the carrier under the first tag lists with the same path and size is probably there: such a layer is hashed first,
+    and only sent when it is another.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        tags: Sequence[str | None],
+        *,
+        siblings: Sequence[str] = (),
+        abreast: int = ABREAST,
+    ) -> None:
         self._repository = repository
-        self._ref = ref
-        self._upload: Upload | None = None
+        self._tags = tuple(tags)
+        self._siblings = tuple(siblings)
+        self._abreast = abreast
+        self._lock = Lock()
+        self._open: set[Sending] = set()
+        self._sizes: Mapping[str, int] | None = None
+        self._whole = self._over = False
         self.sent = 0
+
+    @property
+    def name(self) -> str:
+        """The repository, as people write it."""
+        return self._repository.name
+
+    @property
+    def abreast(self) -> int:
+        """See `Destination`."""
+        return self._abreast
+
+    @property
+    def held_back(self) -> int:
+        """See `Destination`."""
+        return self._repository.held_back
+
+    def tags(self, carrier: Carrier) -> tuple[str, ...]:
+        """The tags that the carrier gets there."""
+        return tuple(tag or carrier.digest.short for tag in self._tags)
 
     def has(self, carrier: Carrier) -> bool:
         """Whether the registry has the whole carrier: an index cannot be there without what it names."""
-        return self._repository.resolve(str(carrier.digest)) is not None
+        self._whole = self._repository.resolve(str(carrier.digest)) is not None
+        return self._whole
 
     def wants(self, layer: Descriptor) -> bool:
-        """Whether the blob is missing."""
-        return not self._repository.has(layer)
+        """Whether the blob is missing, and no sibling has it."""
+        if self._repository.has(layer):
+            return False
+        return not any(self._repository.mount(layer, sibling) for sibling in self._siblings)
+
+    def defers(self, files: Sequence[SourceFile]) -> bool:
+        """With siblings always; else when all of it was in the carrier before."""
+        if self._siblings:
+            return True
+        return bool(files) and all(self._before().get(file.path) == file.size for file in files)
+
+    def sink(self) -> LayerSink:
+        """Uploads, one after the other."""
+        return Sending(self)
+
+    def prepare(self, carrier: Carrier) -> None:
+        """Send the configs and manifests."""
+        if self._whole:
+            return
+        for image in carrier.images:
+            self._repository.put_blob(image.config)
+            self._put(str(image.manifest.descriptor.digest), image.manifest)
+
+    def finish(self, carrier: Carrier, names: Sequence[ImageRef]) -> None:  # noqa: ARG002 - it has names of its own
+        """Move the tags that are not there yet."""
+        for tag in self.tags(carrier):
+            there = self._repository.resolve(tag) if self._whole else None
+            if there is None or there.digest != carrier.digest:
+                self._put(tag, carrier.index)
+
+    def abort(self) -> None:
+        """Give the open uploads up; no tag has moved."""
+        with self._lock:
+            self._over = True
+            left = tuple(self._open)
+        for sending in left:
+            with suppress(Exception):
+                sending.abort()
+
+    def begun(self, sending: "Sending", layer: LayerSource) -> Upload:
+        """Open an upload for `sending`."""
+        upload = self._repository.upload(layer.size, layer.again)
+        with self._lock:
+            self._open.add(sending)
+        if self._over:
+            upload.abort()
+            raise InterruptedByUserError("the build failed elsewhere")
+        return upload
+
+    def ended(self, sending: "Sending", size: int) -> None:
+        """An upload of `size` bytes is complete."""
+        with self._lock:
+            self._open.discard(sending)
+            self.sent += size
+
+    def _put(self, reference: str, document: Blob) -> None:
+        self._repository.put_document(reference, document)
+        self.sent += len(document.data)
+
+    def _before(self) -> Mapping[str, int]:
+        """The sizes of the files of the carrier that the first tag names now; none where it names no carrier."""
+        with self._lock:
+            if self._sizes is None:
+                self._sizes = {}
+                tag = self._tags[0]
+                root = self._repository.resolve(tag) if tag else None
+                # What is there may be anything: then nothing is known beforehand.
+                with suppress(ContentMismatchError, FileNotFoundError):
+                    if root is not None:
+                        listing = view(RegistryBlobs(self._repository, root), root.digest).listing
+                        self._sizes = {file.path: file.size for file in listing.files}
+            return self._sizes
+
+
+class Sending:
+    """One layer after the other on its way into a registry."""
+
+    def __init__(self, place: RegistryDestination) -> None:
+        self._place = place
+        self._upload: Upload | None = None
+        self._size = 0
 
     def begin(self, layer: LayerSource) -> None:
         """Open an upload."""
-        self._upload = self._repository.upload(layer.size, layer.again)
+        self._upload = self._place.begun(self, layer)
+        self._size = layer.size
 
     def write(self, block: memoryview) -> None:
         """Send a block."""
         self._opened().write(block)
-        self.sent += len(block)
 
     def end(self, digest: Digest) -> None:
         """Complete the blob."""
         self._opened().commit(digest)
         self._upload = None
-
-    def finish(self, carrier: Carrier, names: Sequence[ImageRef]) -> None:  # noqa: ARG002 - it has a name of its own
-        """Send the documents, then the tag."""
-        for image in carrier.images:
-            self._repository.put_blob(image.config)
-            self._repository.put_document(str(image.manifest.descriptor.digest), image.manifest)
-        self._repository.put_document(self._ref.tag or carrier.digest.short, carrier.index)
+        self._place.ended(self, self._size)
 
     def abort(self) -> None:
-        """Give the open upload up; no tag has moved."""
+        """Give the open upload up."""
         if self._upload is not None:
             self._upload.abort()
 

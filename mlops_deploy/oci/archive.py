@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.oci.destination import Destination
 from mlops_deploy.oci.image import Carrier, PlatformImage
 from mlops_deploy.oci.partial import PartialFile, reporting, sweep, sync_folder
-from mlops_deploy.oci.stream import LayerSource
+from mlops_deploy.oci.stream import LayerSink, LayerSource
 from mlops_deploy.oci.tar import Link, Text, file_header, header, padding
 from mlops_deploy.oci.types import CONTAINERD_NAME, REF_NAME, Blob, Descriptor, JsonDict, Platform
 from mlops_deploy.spec.refs import Digest, ImageRef
@@ -22,7 +23,7 @@ LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
 _END: Final = bytes(1024)
 
 
-class StreamedArchive:
+class StreamedArchive(Destination):
     """Writes an archive to something that only goes forward: an engine, standard output."""
 
     def __init__(self, write: Callable[[bytes | memoryview], object], platform: Platform) -> None:
@@ -31,6 +32,10 @@ class StreamedArchive:
         self._names: dict[Digest, str] = {}
         self._size = 0
         self.sent = 0
+
+    def sink(self) -> LayerSink:
+        """Itself: one layer after the other."""
+        return self
 
     def has(self, carrier: Carrier) -> bool:  # noqa: ARG002 - nothing can be known of a stream's other end
         """Never: a stream is always new."""
@@ -69,7 +74,7 @@ class StreamedArchive:
         self.sent += len(data)
 
 
-class ArchiveFile:
+class ArchiveFile(Destination):
     """Writes an archive to a file, which appears under its name only when it is whole."""
 
     def __init__(self, path: Path, platform: Platform) -> None:
@@ -85,6 +90,10 @@ class ArchiveFile:
         self._start = 0
         self._size = 0
         self._names: dict[Digest, str] = {}
+
+    def sink(self) -> LayerSink:
+        """Itself: one layer after the other."""
+        return self
 
     def has(self, carrier: Carrier) -> bool:  # noqa: ARG002 - an archive is always written anew
         """Never: a file is always written anew."""

@@ -98,6 +98,25 @@ def take_inventory(path: Path) -> Inventory:
     return Inventory(root=root, files=tuple(sorted(survey.files, key=lambda file: file.path.encode())))
 
 
+def require_unchanged(inventory: Inventory) -> None:
+    """Raise `UnusableInputError` when a file is no longer what it was: read at different times, they fit badly."""
+    for file in inventory.files:
+        try:
+            now = Stamp.of(os.lstat(file.source))
+        except OSError:
+            now = None
+        if now != file.stamp:
+            raise changed(file)
+
+
+def changed(file: SourceFile) -> UnusableInputError:
+    """The error for a file that was written to during a build."""
+    return UnusableInputError(
+        f"the model file `{file.path}` changed while it was read",
+        hint="build again when whatever writes the model has finished",
+    )
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno).lower()

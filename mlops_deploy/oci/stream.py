@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 from mlops_deploy.errors import DeployError, UnusableInputError
-from mlops_deploy.oci.inventory import SourceFile, Stamp
+from mlops_deploy.oci.inventory import SourceFile, Stamp, changed
 from mlops_deploy.oci.packing import LayerPlan
 from mlops_deploy.oci.tar import TRAILER, Entry, Folder, Link, ModelFile, Text, header, padding
 from mlops_deploy.oci.types import LAYER, Descriptor
@@ -27,7 +27,7 @@ from mlops_deploy.spec.requires import Sniffed
 
 BLOCK: Final = 2**20
 # Enough that a consumer which the processor leaves waiting for a moment does not stop the others.
-_BLOCKS: Final = 24
+BLOCKS: Final = 24
 _PIECE: Final = 256 * 2**10
 _SMALL: Final = 64 * 2**10
 _LIBC: Final = CDLL(None)
@@ -166,14 +166,19 @@ class ModelStream:
     """Reads files once and feeds all that need the bytes.
 
     `on_read` is told the model bytes of each block; `tap` gives what looks at a file's bytes, by its path, and
-    `sniffed` what was seen. Use as a context manager: leaving it ends the threads.
+    `sniffed` what was seen; `blocks` is its memory in MiB. Use as a context manager: leaving it ends the threads.
     """
 
-    def __init__(self, on_read: Callable[[int], None], tap: Callable[[str], Tap | None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        on_read: Callable[[int], None],
+        tap: Callable[[str], Tap | None] = lambda _: None,
+        blocks: int = BLOCKS,
+    ) -> None:
         self._on_read = on_read
         self._tap = tap
         self._taps: dict[str, Tap] = {}
-        self._blocks = deque(_Block() for _ in range(_BLOCKS))
+        self._blocks = deque(_Block() for _ in range(blocks))
         self._lanes: dict[int, _Lane] = {}
         self._outcome = _Outcome()
         self._file_lane = _Lane(self._outcome)
@@ -221,6 +226,10 @@ class ModelStream:
         """Wait for the last `end` of every sink; raise what one of them raised."""
         self._outcome.settle(self._frame)
 
+    def break_off(self, failure: BaseException) -> None:
+        """Make every call that goes on, and every later one, raise `failure`; may be called from any thread."""
+        self._outcome.fail(failure)
+
     def _entries(self, entries: Sequence[Entry]) -> dict[str, Hash]:
         hashes: dict[str, Hash] = {}
         for entry in entries:
@@ -257,7 +266,7 @@ class ModelStream:
                 self._unreported += len(room)
                 left -= len(room)
             if Stamp.of(os.fstat(descriptor)) != file.stamp:
-                raise _changed(file)
+                raise changed(file)
         finally:
             os.close(descriptor)
         return digest.hexdigest
@@ -330,7 +339,7 @@ def _file_again(file: SourceFile) -> Iterator[bytes]:
             left -= count
             yield bytes(memoryview(piece)[:count])
         if Stamp.of(os.fstat(descriptor)) != file.stamp:
-            raise _changed(file)
+            raise changed(file)
     finally:
         os.close(descriptor)
 
@@ -343,7 +352,7 @@ def _open(file: SourceFile) -> int:
     _settle_mapped_writes(descriptor)
     if Stamp.of(os.fstat(descriptor)) != file.stamp:
         os.close(descriptor)
-        raise _changed(file)
+        raise changed(file)
     return descriptor
 
 
@@ -359,14 +368,8 @@ def _read(descriptor: int, room: memoryview, file: SourceFile) -> int:
     try:
         count = os.readv(descriptor, [room])
     except OSError as error:
-        raise DeployError(f"the model file `{file.path}` cannot be read: {error.strerror}") from error
+        at = os.lseek(descriptor, 0, os.SEEK_CUR)
+        raise DeployError(f"the model file `{file.path}` cannot be read at byte {at:,}: {error.strerror}") from error
     if not count:
-        raise _changed(file)
+        raise changed(file)
     return count
-
-
-def _changed(file: SourceFile) -> UnusableInputError:
-    return UnusableInputError(
-        f"the model file `{file.path}` changed while it was read",
-        hint="build again when whatever writes the model has finished",
-    )

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
+from mlops_deploy.oci.destination import Destination
 from mlops_deploy.oci.image import Carrier
 from mlops_deploy.oci.partial import PartialFile, reporting
-from mlops_deploy.oci.stream import LayerSource
+from mlops_deploy.oci.stream import LayerSink, LayerSource
 from mlops_deploy.oci.types import Descriptor
 from mlops_deploy.spec.refs import Digest, ImageRef
 from mlops_deploy.store.files import unheard
@@ -12,7 +13,7 @@ from mlops_deploy.store.layout import LayoutStore
 from mlops_deploy.store.log import Built
 
 
-class StoreDestination:
+class StoreDestination(Destination):
     """Writes a carrier into a store, which is made when it is not there.
 
     A failed build leaves no temporary file, at most whole blobs that nobody names, and no store that it made and that
@@ -28,6 +29,10 @@ class StoreDestination:
         self._made = False
         self._what = f"the store `{store.path}`"
         self._partial: PartialFile | None = None
+
+    def sink(self) -> LayerSink:
+        """Itself: one layer after the other."""
+        return self
 
     def has(self, carrier: Carrier) -> bool:
         """Whether every blob is there."""

@@ -4,6 +4,7 @@ import struct
 from pathlib import Path
 
 from mlops_deploy.api.build_model import ModelBuild
+from mlops_deploy.oci.destination import Destination
 from mlops_deploy.oci.metadata import ModelCard
 from mlops_deploy.oci.shell import read_shell
 
@@ -53,12 +54,15 @@ class Silent:
         self.told.append((label, done, total))
 
 
-class Keeper:
+class Keeper(Destination):
     """A destination that keeps every layer in memory."""
 
     def __init__(self, *, has=False):
         self.layers, self.begun, self.finished, self.aborted = {}, [], [], 0
         self._has, self._data = has, bytearray()
+
+    def sink(self):
+        return self
 
     def has(self, carrier):
         return self._has

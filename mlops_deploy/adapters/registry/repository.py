@@ -32,6 +32,11 @@ class HttpRepository:
         """See `ports.Repository`."""
         return self._name
 
+    @property
+    def held_back(self) -> int:
+        """See `ports.Repository`."""
+        return 0
+
     def resolve(self, reference: str) -> Descriptor | None:
         """See `ports.Repository`."""
         answer = self._channel.request("GET", f"{self._base}/manifests/{reference}", headers=_ACCEPT)

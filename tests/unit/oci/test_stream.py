@@ -137,7 +137,7 @@ def test_a_failing_read_names_the_file(tmp_path, monkeypatch):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "readv", fail)
-    with pytest.raises(DeployError, match="`a` cannot be read: Input/output error"):
+    with pytest.raises(DeployError, match="`a` cannot be read at byte 0: Input/output error"):
         streamed(plan, Keeper())
 
 
