@@ -156,7 +156,7 @@ class Routes:
             self._require_patch(asked, session)
             before = session.received
             self._write(session, body, most=self._is.chunk_max)
-            if (told := _content_range(asked)) is not None and told[1] + 1 != session.received:
+            if self._is.checks_range and (told := _content_range(asked)) and told[1] + 1 != session.received:
                 raise RefusalError("SIZE_INVALID", "the body is not what Content-Range says")
             session.patches.append(session.received - before)
             status = 202 if len(session.patches) > 1 else self._is.first_patch_status
@@ -177,8 +177,7 @@ class Routes:
         self._require_range(asked, session)
 
     def _require_range(self, asked: Asked, session: Session) -> None:
-        told = _content_range(asked)
-        if not self._is.checks_range or told is None:
+        if not self._is.checks_range or (told := _content_range(asked)) is None:
             return
         if told[0] != session.received:
             headers = self._where(session) | _range(session)

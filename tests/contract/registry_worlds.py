@@ -1,0 +1,57 @@
+"""Registries that must behave alike: the double as two kinds of them, and Debian's."""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlops_deploy.adapters.registry.registries import HttpRegistries
+from mlops_deploy.ports import Repository
+from mlops_deploy.spec.refs import ImageRef
+from tests.fakes.registry import FakeRegistry, Personality, cloud, distribution
+from tests.integration.registry_server import registry_server
+
+USER, PASSWORD = "ann", "s3cret-of-ann"
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """A registry and how a client is told to ask it."""
+
+    kind: str
+    host: str
+    environ: Mapping[str, str] = field(default_factory=dict)
+    fake: FakeRegistry | None = None
+
+    def repository(self, path: str) -> Repository:
+        """As the product sees it, from a process that has seen nothing yet."""
+        return HttpRegistries(self.environ).repository(ImageRef.parse(f"{self.host}/{path}"))
+
+
+@contextmanager
+def fake_world(folder: Path, personality: Personality, kind: str = "") -> Iterator[World]:
+    """The double, with the credentials it wants."""
+    with FakeRegistry(personality).running() as fake:
+        yield World(kind=kind or personality.name, host=fake.host, environ=environ_for(folder, fake.host), fake=fake)
+
+
+@contextmanager
+def world_of(kind: str, folder: Path) -> Iterator[World]:
+    """One of `distribution`, `cloud`, `debian`."""
+    if kind == "debian":
+        with registry_server(folder / "registry") as server:
+            yield World(kind=kind, host=server.host, environ=environ_for(folder, server.host))
+    else:
+        with fake_world(folder, cloud() if kind == "cloud" else distribution()) as world:
+            yield world
+
+
+def environ_for(folder: Path, host: str, user: str = USER, password: str = PASSWORD) -> dict[str, str]:
+    """An environment whose home, cache and credentials are below `folder`."""
+    config = folder / "docker"
+    config.mkdir(parents=True, exist_ok=True)
+    auth = base64.b64encode(f"{user}:{password}".encode()).decode()
+    (config / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}))
+    return {"HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache"), "DOCKER_CONFIG": str(config)}
