@@ -46,6 +46,7 @@ def _card(said: Document) -> ModelCard:
         raise DocumentError("`name` cannot name a model")
     return ModelCard(
         name=name,
+        formats=tuple(texts(said, "formats")) if "formats" in said else (),
         requires=tuple(texts(said, "requires")),
         licence=None if said.get("licence") is None else field(said, "licence", str),
         signature=None if said.get("signature") is None else field(said, "signature", dict),

@@ -28,7 +28,7 @@ class FileSum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
-    """What the user declares about a model."""
+    """What the user declares about a model, and what its files say: their formats, what they need of a server."""
 
     name: str
     formats: tuple[str, ...] = ()
@@ -61,6 +61,8 @@ class Metadata:
             f"{LABEL}files": str(len(self.files)),
             f"{LABEL}size": str(self.size),
         }
+        if self.card.formats:
+            found[f"{LABEL}formats"] = _compact(list(self.card.formats))
         if self.card.requires:
             found[f"{LABEL}requires"] = _compact(list(self.card.requires))
         if self.card.licence:
@@ -102,6 +104,8 @@ def metadata_layer(metadata: Metadata, deploy_script: bytes) -> LayerPlan:
 def _manifest(card: ModelCard, files: Sequence[FileSum], content_id: ContentId) -> bytes:
     # One top-level key per line, the name first: deploy.sh finds it by its line.
     head: dict[str, JsonValue] = {"name": card.name, "content_id": str(content_id)}
+    if card.formats:
+        head["formats"] = list(card.formats)
     head["requires"] = list(card.requires)
     head["licence"] = card.licence
     head["signature"] = None if card.signature is None else dict(card.signature)

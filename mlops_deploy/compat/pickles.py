@@ -1,0 +1,167 @@
+"""Pickle streams, searched as bytes and never loaded: which packages they import, and the version of scikit-learn.
+
+Inside a joblib file raw arrays stand between the instructions, so that a parser of instructions alone would stop there.
+"""
+
+import re
+from typing import Final
+
+from mlops_deploy.compat.reader import Parser
+from mlops_deploy.compat.versions import same_minor
+from mlops_deploy.spec.requires import Sniffed
+
+_WINDOW: Final = 256 * 2**10
+_OVERLAP: Final = 1024
+"""More than the longest thing that is looked for."""
+
+_IMPORTS_WITHIN: Final = 8 * 2**20
+"""Bytes in which imports are looked for; versions are everywhere."""
+
+_MARKED: Final = re.compile(rb"\x80[\x02-\x05]")
+_UNMARKED: Final = re.compile(rb"c[A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n")
+_TORCH: Final = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""How what torch wrote before version 1.6 begins, after the mark of its protocol."""
+
+_STACK_GLOBAL: Final = re.compile(rb"\x8c(.)([A-Za-z_][\w.]*)\x94?(?:\x8c.[\w.<>]+\x94?|h.|j.{4})\x93", re.DOTALL)
+_GLOBAL: Final = re.compile(rb"c([A-Za-z_][\w.]*)\n[A-Za-z_][\w.]*\n")
+_KEY: Final = b"_sklearn_version"
+_TEXT_AFTER: Final = re.compile(rb"(?:\x94|q.|r.{4}|p\d+\n)?(?:\x8c(.)|X(.{4})|V([0-9][\w.+!-]*)\n)", re.DOTALL)
+
+_LONGEST_VERSION: Final = 64
+
+PACKAGES: Final = {
+    "catboost": "catboost",
+    "category_encoders": "category-encoders",
+    "cloudpickle": "cloudpickle",
+    "cuml": "cuml",
+    "dill": "dill",
+    "feature_engine": "feature-engine",
+    "gensim": "gensim",
+    "imblearn": "imbalanced-learn",
+    "interpret": "interpret",
+    "keras": "keras",
+    "lightgbm": "lightgbm",
+    "networkx": "networkx",
+    "nltk": "nltk",
+    "numpy": "numpy",
+    "pandas": "pandas",
+    "polars": "polars",
+    "prophet": "prophet",
+    "scipy": "scipy",
+    "sentence_transformers": "sentence-transformers",
+    "skl2onnx": "skl2onnx",
+    "sklearn": "scikit-learn",
+    "skorch": "skorch",
+    "spacy": "spacy",
+    "statsmodels": "statsmodels",
+    "tensorflow": "tensorflow",
+    "torch": "torch",
+    "transformers": "transformers",
+    "xgboost": "xgboost",
+}
+"""Packages by the module that a pickle names. What is not here may be the user's own code, which no index has."""
+
+
+def begin(head: bytes) -> Parser | None:
+    """The parser when `head` begins a pickle."""
+    if _MARKED.match(head):
+        return parse()
+    return _told("pickle-protocol-0") if _UNMARKED.match(head) else None
+
+
+def parse(*, compressed: bool = False) -> Parser:
+    """Read a pickle of protocol 2 or later; a `compressed` one was written by joblib."""
+    search = _Search()
+    passed, held = 0, b""
+    while not search.done(passed):
+        block = yield _WINDOW
+        if not passed:
+            search.begin(block)
+        search.look(held + block, imports=passed < _IMPORTS_WITHIN)
+        passed += len(block)
+        held = (held + block)[-_OVERLAP:]
+        if len(block) < _WINDOW:
+            break
+    return search.found(compressed=compressed)
+
+
+def imports(data: bytes) -> set[str]:
+    """The modules that pickled instructions in `data` name."""
+    named = {match[2] for match in _STACK_GLOBAL.finditer(data) if match[1][0] == len(match[2])}
+    return {module.decode() for module in (*named, *_GLOBAL.findall(data))}
+
+
+def needed(modules: set[str], version: str | None, *, protocol: int = 0) -> tuple[str, ...]:
+    """The requirements of what imports `modules`; `version` is that of scikit-learn."""
+    packages = {PACKAGES[top] for module in modules if (top := module.partition(".")[0]) in PACKAGES}
+    found = dict.fromkeys(packages, "")
+    if version is not None:
+        found["scikit-learn"] = "".join(same_minor("", version))
+    if any(module.startswith("numpy._core") for module in modules):
+        found["numpy"] = ">=2"
+    if protocol == max(range(6)):
+        found["python"] = ">=3.8"
+    return tuple(sorted(name + specifier for name, specifier in found.items()))
+
+
+def sklearn_version(data: bytes) -> str | None:
+    """The version that an estimator in `data` says it was pickled by."""
+    at = data.find(_KEY)
+    while at >= 0:
+        at += len(_KEY)
+        if (version := _text_at(data, at)) is not None and same_minor("", version):
+            return version
+        at = data.find(_KEY, at)
+    return None
+
+
+def _text_at(data: bytes, at: int) -> str | None:
+    match = _TEXT_AFTER.match(data, at)
+    if match is None:
+        return None
+    short, long, line = match.groups()
+    size = int.from_bytes(short or long or b"", "little")
+    text: bytes = line or data[match.end() : match.end() + size]
+    return text.decode() if text.isascii() and len(text) < _LONGEST_VERSION else None
+
+
+class _Search:
+    """What was found so far."""
+
+    def __init__(self) -> None:
+        self._modules: set[str] = set()
+        self._version: str | None = None
+        self._protocol = 0
+        self._torch = False
+
+    def begin(self, block: bytes) -> None:
+        if _MARKED.match(block):
+            self._protocol = block[1]
+        self._torch = block.startswith(_TORCH, 2)
+
+    def look(self, data: bytes, *, imports: bool) -> None:
+        if imports:
+            self._modules |= _imports(data)
+        if self._version is None:
+            self._version = sklearn_version(data)
+
+    def done(self, passed: int) -> bool:
+        """Whether nothing more can be found."""
+        return passed >= _IMPORTS_WITHIN and (self._version is not None or not self._wants_version)
+
+    @property
+    def _wants_version(self) -> bool:
+        return any(module.partition(".")[0] == "sklearn" for module in self._modules)
+
+    def found(self, *, compressed: bool) -> Sniffed:
+        joblib = compressed or any(module.partition(".")[0] == "joblib" for module in self._modules)
+        form = "torch" if self._torch else "joblib" if joblib else "pickle"
+        return Sniffed(format=form, requires=needed(self._modules, self._version, protocol=self._protocol))
+
+
+_imports = imports
+
+
+def _told(form: str) -> Parser:
+    return Sniffed(format=form)
+    yield 0

@@ -1,0 +1,112 @@
+"""Zip archives, told apart by what they list at their end: Keras, torch, TorchScript, skops."""
+
+import io
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from typing import Final
+
+from mlops_deploy.compat import pickles
+from mlops_deploy.compat.reader import Parser, Peek, Rest
+from mlops_deploy.compat.versions import at_least
+from mlops_deploy.spec.requires import Sniffed
+
+_MAGIC: Final = b"PK\x03\x04"
+_HEAD: Final = 256 * 2**10
+_MOST_ENTRIES: Final = 20_000
+_TAIL: Final = 768 * 2**10
+_LOCAL: Final = struct.Struct("<4s5H3L2H")
+_LARGEST: Final = 512 * 2**10
+"""Bytes of one entry that is read, before and after decompression."""
+
+
+def begin(head: bytes) -> Parser | None:
+    """The parser when `head` begins an archive."""
+    return _parse() if head.startswith(_MAGIC) else None
+
+
+def _parse() -> Parser:
+    head = yield Peek(_HEAD)
+    archive = _Archive(head, (yield Rest(_TAIL)))
+    names = archive.names
+    if "schema.json" in names:
+        return _skops(archive)
+    if {"metadata.json", "config.json"} <= names and (text := archive.read("metadata.json")):
+        version = json.loads(text).get("keras_version")
+        return Sniffed(format="keras", requires=at_least("keras", version)) if version else Sniffed()
+    top = {name.partition("/")[0] for name in names}
+    if len(top) == 1 and f"{(folder := top.pop())}/data.pkl" in names:
+        code = any(name.startswith(f"{folder}/code/") for name in names)
+        modules = set() if code else pickles.imports(archive.read(f"{folder}/data.pkl") or b"")
+        more = pickles.needed(modules - {"torch"}, None)
+        requires = ("torch>=1.6", *(one for one in more if one != "torch"))
+        return Sniffed(format="torchscript" if code else "torch", requires=tuple(sorted(requires)))
+    return Sniffed()
+
+
+def _skops(archive: "_Archive") -> Sniffed:
+    schema = archive.read("schema.json")
+    if schema is None:
+        return Sniffed(format="skops")
+    return Sniffed(format="skops", requires=_in_schema(json.loads(schema)))
+
+
+def _in_schema(schema: Mapping[str, object]) -> tuple[str, ...]:
+    modules: set[str] = set()
+    versions: set[str] = set()
+    waiting: list[object] = [schema]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting += node
+        elif isinstance(node, dict):
+            waiting += node.values()
+            if isinstance(module := node.get("__module__"), str):
+                modules.add(module)
+            content = node.get("_sklearn_version")
+            if isinstance(content, dict) and isinstance(text := content.get("content"), str):
+                versions.add(text.strip('"'))
+    return pickles.needed(modules, min(versions, default=None))
+
+
+class _Archive:
+    """What is known of an archive from its beginning and its end."""
+
+    def __init__(self, head: bytes, tail: bytes) -> None:
+        self._parts = (head, tail)
+        listed = zipfile.ZipFile(io.BytesIO(tail)).filelist
+        if len(listed) > _MOST_ENTRIES:
+            raise ValueError("too many entries")
+        self._entries = {entry.filename: entry for entry in listed}
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self._entries)
+
+    def read(self, name: str) -> bytes | None:
+        """An entry's content, where it is small and near the beginning or the end."""
+        entry = self._entries[name]
+        if max(entry.file_size, entry.compress_size) <= _LARGEST:
+            for part in self._parts:
+                at = part.find(_MAGIC)
+                while at >= 0:
+                    if (data := _content(part, at, entry)) is not None:
+                        return data
+                    at = part.find(_MAGIC, at + 1)
+        return None
+
+
+def _content(part: bytes, at: int, entry: zipfile.ZipInfo) -> bytes | None:
+    """What the local header at `at` stands before, when it is that of `entry` and all of it is here."""
+    if len(part) < at + _LOCAL.size:
+        return None
+    *_, named, more = _LOCAL.unpack_from(part, at)
+    at += _LOCAL.size
+    if part[at : at + named] != entry.filename.encode():
+        return None
+    data = part[at + named + more :][: entry.compress_size]
+    if entry.compress_type == zipfile.ZIP_DEFLATED:
+        data = zlib.decompressobj(-15).decompress(data, _LARGEST)
+    return data if len(data) == entry.file_size and zlib.crc32(data) == entry.CRC else None
