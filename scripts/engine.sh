@@ -3,7 +3,8 @@
 #
 #   engine.sh                 the engine, the client, and its compose and buildx plugins
 #   engine.sh --build-tools   also what images are built from without a registry: debootstrap, a static busybox
-#   engine.sh --test-tools    also what only the tests need: skopeo, strace, haproxy, wrk, docker-registry
+#   engine.sh --test-tools    also what only the tests need: skopeo, strace, haproxy, wrk, docker-registry, podman, and
+#                             Debian 12's own Docker 20.10, unpacked and not installed
 #   engine.sh --stop          ends this machine's engine: for callers who know that they had it started
 #
 # The story goes to stderr, one line naming the engine to stdout. Exit codes: 0 the engine answers and every tool
@@ -14,6 +15,7 @@ readonly KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 readonly SOURCE=/etc/apt/sources.list.d/mlops-deploy-trixie.sources
 readonly PIN=/etc/apt/preferences.d/mlops-deploy-trixie
 readonly LOG=/var/log/mlops-deploy-dockerd.log
+readonly OLD_ENGINE=/var/lib/mlops-deploy/docker-20.10
 readonly DEADLINE=60 # seconds from the start of dockerd to its first answer
 
 say() { printf 'engine: %s\n' "$*" >&2; }
@@ -44,8 +46,24 @@ missing_tools() {
     has_command strace || echo strace
     has_command haproxy || echo haproxy
     has_command docker-registry || echo docker-registry
+    has_command podman || echo podman
     has_command wrk || echo wrk ;;
   esac
+}
+
+# Debian 12's engine beside the newer one: what loads an archive there has to be tried, too.
+unpack_old_engine() {
+  local work package
+  work=$(mktemp -d)
+  say "unpacking Docker 20.10 to $OLD_ENGINE"
+  chmod 755 "$work"
+  for package in docker.io containerd runc; do
+    (cd "$work" && apt-get -q -o Acquire::Retries=3 download "$package/bookworm" >&2) || die "cannot download $package"
+  done
+  for package in "$work"/*.deb; do dpkg-deb -x "$package" "$work/root"; done
+  mkdir -p "${OLD_ENGINE%/*}"
+  mv -T "$work/root" "$OLD_ENGINE"
+  rm -rf "$work"
 }
 
 require_root_on_debian_12() {
@@ -164,6 +182,7 @@ main() {
     start_engine
   fi
   check_plugins
+  [ "${1:-}" != --test-tools ] || [ -d "$OLD_ENGINE" ] || unpack_old_engine
   echo "Docker Engine $(engine_version) answers"
 }
 
