@@ -10,7 +10,15 @@ import click
 
 from mlops_deploy.cli import options, wiring
 from mlops_deploy.cli.console import story
-from mlops_deploy.cli.destinations import STDOUT, check_digest_file, destinations, write_digest
+from mlops_deploy.cli.destinations import (
+    STDOUT,
+    Wanted,
+    check_digest_file,
+    destinations,
+    push_destinations,
+    push_refs,
+    write_digest,
+)
 from mlops_deploy.cli.model import model_build
 from mlops_deploy.cli.project import Project, find_project
 
@@ -18,7 +26,7 @@ if TYPE_CHECKING:
     from mlops_deploy.api.build_model import ModelBuild
     from mlops_deploy.oci.image import Carrier
     from mlops_deploy.ports import Story
-    from mlops_deploy.spec.refs import Digest
+    from mlops_deploy.spec.refs import Digest, ImageRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +39,8 @@ class Choices:
     load: bool
     store: Path | None
     archive: Path | None
+    pushes: "tuple[ImageRef, ...]"
+    parallel: int
     shells: tuple[Path, ...]
     builder: Literal["native", "docker"]
     digest_file: Path | None
@@ -45,6 +55,15 @@ class Choices:
     "--name", type=options.SomeText(), metavar="N", help="The model's name. By default from mlops.yml, else from PATH."
 )
 @click.option("-t", "--tag", "tags", multiple=True, metavar="NAME:TAG", help="A name for the image; may be repeated.")
+@click.option(
+    "--push",
+    "pushes",
+    multiple=True,
+    type=options.SomeText(),
+    callback=push_refs,
+    metavar="REF",
+    help="Send it to a registry as HOST/NAME[:TAG] while it is read; may be repeated.",
+)
 @click.option("--load", is_flag=True, help="Load it into the Docker Engine.")
 @click.option("--store", type=options.SomePath(), metavar="DIR", help="Write it into an OCI layout folder.")
 @click.option(
@@ -68,6 +87,14 @@ class Choices:
     show_default=True,
     help="Who builds; docker builds into the engine.",
 )
+@click.option(
+    "--parallel",
+    type=click.IntRange(1, 16),
+    metavar="N",
+    default=4,
+    show_default=True,
+    help="Layers sent at the same time where all places are registries.",
+)
 @click.option("--digest-file", type=options.SomePath(), metavar="FILE", help="Write the digest there, too.")
 @options.config_file
 @options.output
@@ -75,7 +102,8 @@ def build_model(**chosen: object) -> None:
     """Build the carrier image of a model.
 
     PATH is a file or a folder, by default the model of mlops.yml. Without a destination the carrier goes to
-    .mlops/store and, when one answers, into the Docker Engine. One read of the model serves all destinations.
+    .mlops/store and, when one answers, into the Docker Engine. One read of the model serves all destinations; what a
+    registry has is not sent again, and a push that was broken off goes on with the layers that are missing.
     """
     choices = Choices(**chosen)  # type: ignore[arg-type]  # click has checked the types
     project = find_project(choices.file, choices.environment)
@@ -94,6 +122,7 @@ class Outcome:
     name: str
     tags: tuple[str, ...]
     digest: "Digest"
+    pushed: tuple[str, ...] = ()
     bytes_read: int
     bytes_sent: int
     seconds: float
@@ -116,16 +145,25 @@ def _build(choices: Choices, project: Project, telling: "Story") -> Outcome:
 def _build_natively(choices: Choices, project: Project, build: "ModelBuild", telling: "Story") -> Outcome:
     from mlops_deploy.api.build_model import build_model
     from mlops_deploy.api.loading import EngineDestination
+    from mlops_deploy.api.pushing import RegistryDestination
 
-    places = destinations(project, build, telling, load=choices.load, store=choices.store, archive=choices.archive)
+    refs = choices.pushes
+    pushes = push_destinations(refs, choices.parallel) if refs else ()
+    wanted = Wanted(load=choices.load, store=choices.store, archive=choices.archive, pushes=pushes)
+    if wanted.only_pushes and build.tags:
+        raise click.UsageError("`-t` names what goes elsewhere than to a registry; `--push` REF has its own `:TAG`")
+    places = destinations(project, build, telling, wanted)
     built = build_model(build, places, project.cache(), telling)
+    pushed = tuple(f"{place.name}:{tag}" for place in pushes for tag in place.tags(built.carrier))
+    names = () if wanted.only_pushes else tuple(str(name) for name in build.names(built.carrier))
     return Outcome(
         carrier=built.carrier,
-        name=str(build.tags[0]) if build.tags else build.image,
-        tags=tuple(str(name) for name in build.names(built.carrier)),
+        name=str(refs[0] if refs else build.tags[0] if build.tags else build.image),
+        tags=(*names, *pushed),
         digest=built.carrier.digest,
+        pushed=pushed,
         bytes_read=built.bytes_read,
-        bytes_sent=sum(place.sent for place in places if isinstance(place, EngineDestination)),
+        bytes_sent=sum(place.sent for place in places if isinstance(place, EngineDestination | RegistryDestination)),
         seconds=built.seconds,
     )
 
@@ -133,8 +171,10 @@ def _build_natively(choices: Choices, project: Project, build: "ModelBuild", tel
 def _build_with_docker(choices: Choices, project: Project, build: "ModelBuild", telling: "Story") -> Outcome:
     from mlops_deploy.api.docker_build import build_with_docker
 
-    if choices.store is not None or choices.archive is not None:
-        raise click.UsageError("`--builder docker` builds into the engine only; leave `--store` and `--archive` out")
+    if choices.store is not None or choices.archive is not None or choices.pushes:
+        raise click.UsageError(
+            "`--builder docker` builds into the engine only; leave `--store`, `--archive` and `--push` out"
+        )
     built = build_with_docker(build, wiring.runner(), wiring.engine(), project.cache(), telling)
     return Outcome(
         carrier=built.carrier,
@@ -165,13 +205,18 @@ def _report(choices: Choices, outcome: Outcome) -> None:
 
 def _next_command(choices: Choices, project: Project, outcome: Outcome) -> str:
     """What reads what was built, from where it went."""
+    ours = project.spec is not None and project.spec.model.name == outcome.carrier.metadata.card.name
+    if outcome.pushed:
+        ref = quote(f"{outcome.name}@{outcome.digest}")
+        naming = options.naming(choices.file, choices.environment)
+        return f"mlops-deploy release --model {ref}{naming}" if ours else f"mlops-deploy inspect {ref}"
     if choices.archive is not None:
         return f"mlops-deploy inspect {quote(str(choices.archive))}"
     if choices.store is not None:
         return f"mlops-deploy inspect {outcome.name} --store {quote(str(choices.store))}"
     if choices.load or choices.builder == "docker":
         return f"docker run --rm -v models:/model {outcome.tags[0]} sh -c /deploy.sh"
-    if project.spec and project.spec.model.name == outcome.carrier.metadata.card.name:
+    if ours:
         return f"mlops-deploy release{options.naming(choices.file, choices.environment)}"
     return f"mlops-deploy serve {outcome.name}"
 

@@ -1,8 +1,10 @@
-"""Where a carrier goes: the store, the engine, an archive; each is looked at before anything is built."""
+"""Where a carrier goes: the store, the engine, an archive, registries; each is looked at before anything is built."""
 
 import os
+import re
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from stat import S_ISDIR
@@ -15,35 +17,103 @@ from mlops_deploy.cli.project import Project
 from mlops_deploy.cli.streams import require_stdout
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mlops_deploy.api.build_model import ModelBuild
+    from mlops_deploy.api.pushing import RegistryDestination
     from mlops_deploy.oci.destination import Destination
     from mlops_deploy.oci.image import Carrier
     from mlops_deploy.oci.types import Platform
     from mlops_deploy.ports import Engine, Story
-    from mlops_deploy.spec.refs import Digest
+    from mlops_deploy.spec.refs import Digest, ImageRef
     from mlops_deploy.store.log import Built
 
 STDOUT = Path("-")
 """The archive that is a stream."""
 
 
-def destinations(
-    project: Project, build: "ModelBuild", telling: "Story", *, load: bool, store: Path | None, archive: Path | None
-) -> "list[Destination]":
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The places that the options of one call name."""
+
+    load: bool
+    store: Path | None
+    archive: Path | None
+    pushes: "tuple[RegistryDestination, ...]"
+
+    @property
+    def nothing(self) -> bool:
+        """Whether no place was named."""
+        return not (self.load or self.store or self.archive or self.pushes)
+
+    @property
+    def only_pushes(self) -> bool:
+        """Whether registries alone were named."""
+        return bool(self.pushes) and not (self.load or self.store or self.archive)
+
+
+def destinations(project: Project, build: "ModelBuild", telling: "Story", wanted: Wanted) -> "list[Destination]":
     """The places that were named; when none was, the project's store and the engine, if one answers."""
     from mlops_deploy.api.loading import EngineDestination
 
-    by_default = not load and store is None and archive is None
     platform = _platform(build)
     places: list[Destination] = []
-    # They are completed in this order: the store names what was built when all else has worked.
-    if (engine := _engine(telling, required=load) if load or by_default else None) is not None:
+    # They are completed in this order: what others see gets its names when all else has worked.
+    if (engine := _engine(telling, required=wanted.load) if wanted.load or wanted.nothing else None) is not None:
         places.append(EngineDestination(engine, platform))
-    if archive is not None:
-        places.append(_archive(archive, project, build, platform))
-    if store is not None or by_default:
-        places.append(store_destination(project, build, telling, store))
-    return places
+    if wanted.archive is not None:
+        places.append(_archive(wanted.archive, project, build, platform))
+    if wanted.store is not None or wanted.nothing:
+        places.append(store_destination(project, build, telling, wanted.store))
+    return [*places, *wanted.pushes]
+
+
+def push_refs(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> "tuple[ImageRef, ...]":
+    """Click callback: read each REF of a push before any work starts."""
+    return tuple(_push_ref(text) for text in value)
+
+
+def _push_ref(text: str) -> "ImageRef":
+    """`NAME[:TAG]` with a registry."""
+    from mlops_deploy.errors import UnusableInputError
+    from mlops_deploy.spec.refs import SHORT, ImageRef
+
+    ref = ImageRef.parse(text)
+    if ref.digest is not None:
+        raise UnusableInputError(
+            f"`{text}` has a digest, which follows from what is pushed", hint="push to `NAME:TAG`, or to `NAME` alone"
+        )
+    if ref.host is None:
+        raise UnusableInputError(
+            f"`{text}` names no registry to push to",
+            hint=f"put its host in front: `registry.example.com/{text}`, `docker.io/USER/{text}`",
+        )
+    if ref.tag is not None and re.fullmatch(f"[0-9a-f]{{{SHORT}}}", ref.tag):
+        raise UnusableInputError(
+            f"`{text}` cannot be pushed to: {SHORT} hex digits are the tag that belongs to one carrier alone",
+            hint=f"push to `{ref.name}` without a tag: it gets its own by itself",
+        )
+    return ref
+
+
+def push_destinations(refs: "Sequence[ImageRef]", abreast: int) -> "tuple[RegistryDestination, ...]":
+    """One place for each repository, with all tags that it gets; later ones of a registry take over from earlier."""
+    from mlops_deploy.api.pushing import RegistryDestination
+
+    registries = wiring.registries()
+    tags: dict[str, list[str | None]] = {}
+    for ref in refs:
+        tags.setdefault(ref.name, []).append(ref.tag)
+    first = {ref.name: ref for ref in reversed(refs)}
+    return tuple(
+        RegistryDestination(
+            registries.repository(first[name]),
+            tuple(dict.fromkeys(tags[name])),
+            siblings=[other for other in list(tags)[:number] if first[other].host == first[name].host],
+            abreast=abreast,
+        )
+        for number, name in enumerate(tags)
+    )
 
 
 def store_destination(
