@@ -46,7 +46,7 @@ ALLOWED = {
     "__main__": {"cli"},
     "__init__": set(),
 }
-EXTRA = {"cli.wiring": {"adapters"}}
+EXTRA = {"cli.wiring": {"adapters"}, "cli.puller": {"adapters.registry"}}
 
 ONLY_IN = {
     "docker": ("adapters",),

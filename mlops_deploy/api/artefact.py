@@ -1,13 +1,15 @@
 """An artefact: one model on one server, complete, with the proof that it answers; whatever target it runs on."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
+from mlops_deploy.api.puller_image import puller_image
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.release.state import Artefact, Proof
 from mlops_deploy.spec.deploy import DeploySpec, JsonValue
 from mlops_deploy.spec.preset import Preset, fill_preset, filling
-from mlops_deploy.spec.refs import ContentId
+from mlops_deploy.spec.refs import ContentId, ImageRef
 from mlops_deploy.spec.rendered import CarrierRef
 from mlops_deploy.store.layout import Stored
 
@@ -25,6 +27,24 @@ def carrier_ref(carrier: Stored) -> CarrierRef:
     )
 
 
+def job_carrier(spec: DeploySpec, carrier: Stored) -> CarrierRef:
+    """How a job of this service names a carrier, and what its bootstrap runs.
+
+    Raises `UnusableInputError` for a carrier that is to be pulled and has no name in a registry.
+    """
+    ref = carrier_ref(carrier)
+    if spec.bootstrap == "copy":
+        return ref
+    named = (one.name for one in map(ImageRef.parse, carrier.tags) if one.host is not None)
+    name = next(named, ref.name if carrier.ref.host else None)
+    if name is None:
+        raise UnusableInputError(
+            f"`bootstrap: pull` needs a carrier in a registry, and `{ref.image.ref}` is only in the store",
+            hint="`mlops-deploy build-model --push REGISTRY/NAME` sends it there, `--model REGISTRY/NAME` names it",
+        )
+    return replace(ref, name=name, local=False, puller=puller_image(spec.registry))
+
+
 def make_artefact(
     spec: DeploySpec,
     carrier: Stored,
@@ -35,15 +55,17 @@ def make_artefact(
     job: Mapping[str, JsonValue],
 ) -> Artefact:
     """The model of `carrier` on the server that people call `server`, run as `job` says, the target's own affair."""
+    named = job_carrier(spec, carrier)
     return Artefact(
         model=carrier.name,
         content_id=carrier.content_id,
-        carrier=carrier_ref(carrier).image.ref,
+        carrier=named.image.ref,
         carrier_digest=carrier.digest,
         server=server,
         server_id=server_id,
         job=job,
         proof=make_proof(spec, preset, carrier.content_id),
+        puller=named.puller and named.puller.ref,
     )
 
 

@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from mlops_deploy.api.artefact import carrier_ref, make_artefact
+from mlops_deploy.api.artefact import job_carrier, make_artefact
 from mlops_deploy.api.router_config import router_config
 from mlops_deploy.api.router_image import router_tag
 from mlops_deploy.release.state import SLOTS, Artefact
@@ -27,7 +27,7 @@ def docker_artefact(
     Such a job means this one image, whatever its name comes to mean.
     """
     pinned = image if server_id is None else JobImage(ref=server_id, local=True)
-    job = cast("dict[str, JsonValue]", slot_job(spec, carrier_ref(carrier), pinned, preset))
+    job = cast("dict[str, JsonValue]", slot_job(spec, job_carrier(spec, carrier), pinned, preset))
     return make_artefact(spec, carrier, preset, server=image.ref, server_id=server_id or image.ref, job=job)
 
 

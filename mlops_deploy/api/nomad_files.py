@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
-from mlops_deploy.api.artefact import carrier_ref, make_artefact
+from mlops_deploy.api.artefact import job_carrier, make_artefact
 from mlops_deploy.api.pulled import in_registry
 from mlops_deploy.api.router_config import router_config
 from mlops_deploy.api.service import Forecaster
@@ -13,6 +13,7 @@ from mlops_deploy.release.state import Artefact, Slot
 from mlops_deploy.render.nomad import release_warnings, slot_job
 from mlops_deploy.spec.deploy import DeploySpec, JsonValue
 from mlops_deploy.spec.preset import Preset
+from mlops_deploy.spec.refs import ImageRef
 from mlops_deploy.spec.rendered import JobImage
 from mlops_deploy.store.layout import Stored
 
@@ -28,15 +29,20 @@ def nomad_artefact(
     """
     local = server_id is not None and in_registry(image.ref) is None
     pinned = JobImage(ref=server_id, local=True) if local and server_id else image
-    job = cast("dict[str, JsonValue]", slot_job(spec, carrier_ref(carrier), pinned, preset))
+    job = cast("dict[str, JsonValue]", slot_job(spec, job_carrier(spec, carrier), pinned, preset))
     return make_artefact(spec, carrier, preset, server=image.ref, server_id=server_id or image.ref, job=job)
 
 
 def beware(spec: DeploySpec, artefact: Artefact, collects: Callable[[], str | None]) -> list[str]:
     """What a cluster may not do as the service says; `collects` is asked only of images that no registry has."""
-    local = in_registry(artefact.carrier) is None or in_registry(artefact.server) is None
+    brings = _is_local(artefact.puller) if artefact.puller else in_registry(artefact.carrier) is None
+    local = brings or in_registry(artefact.server) is None
     collected = collects() if local else None
     return [*release_warnings(spec), *([] if collected is None else [collected])]
+
+
+def _is_local(puller: str) -> bool:
+    return ImageRef.parse(puller).host is None
 
 
 def with_warnings(spec: DeploySpec, forecast: Forecaster, collects: Callable[[], str | None]) -> Forecaster:

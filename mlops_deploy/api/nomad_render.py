@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Final
 
-from mlops_deploy.api.artefact import carrier_ref
+from mlops_deploy.api.artefact import job_carrier
 from mlops_deploy.api.docker_files import owner_of
 from mlops_deploy.api.nomad_files import nomad_artefact
 from mlops_deploy.api.router_image import router_tag
@@ -37,7 +37,7 @@ def warnings(spec: DeploySpec, carrier: Stored) -> list[str]:
 
 def render_alone(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset, path: Path) -> Rendered:
     """The service as one job that needs nothing beside itself; its form is that of the file `path`."""
-    job = document(spec, carrier_ref(carrier), image, preset)
+    job = document(spec, job_carrier(spec, carrier), image, preset)
     text = json.dumps({"Job": job}, indent=2, ensure_ascii=False) + "\n" if is_json(path) else hcl(job)
     return Rendered(target="nomad", project=spec.project, text=text)
 

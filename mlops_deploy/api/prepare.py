@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from mlops_deploy.api.docker_files import docker_artefact
 from mlops_deploy.api.loading import load_stored
 from mlops_deploy.api.pulled import ensure_pulled, in_registry, pulled_carrier
+from mlops_deploy.api.puller_image import find_or_build, puller_tag
 from mlops_deploy.api.render import choose_server
 from mlops_deploy.api.server_inputs import known_preset
 from mlops_deploy.errors import UnusableInputError
-from mlops_deploy.ports import Engine, Story
+from mlops_deploy.ports import Engine, ImageBuilder, Story
 from mlops_deploy.release.state import Artefact
 from mlops_deploy.spec.deploy import DeploySpec
 from mlops_deploy.spec.preset import Preset
@@ -28,6 +29,7 @@ class DockerSupply:
     spec: DeploySpec
     store: LayoutStore
     engine: Engine
+    builder: ImageBuilder
     make: Make = docker_artefact
 
     def artefact(self, carrier: Stored, server: str | None) -> Artefact:
@@ -55,7 +57,20 @@ class DockerSupply:
                 f"the server image `{artefact.server}` ({artefact.server_id[:19]}) is not in the engine any more",
                 hint="`mlops-deploy release` takes the one that is there now",
             )
+        if artefact.puller is not None:
+            self._have_puller(artefact.puller, story)
+            return
         if (pinned := in_registry(artefact.carrier)) is not None:
             ensure_pulled(self.engine, pinned, story)
             return
         load_stored(self.store, artefact.carrier_digest, artefact.carrier, self.engine, story)
+
+    def _have_puller(self, puller: str, story: Story) -> None:
+        """See to the image that pulls; one in a registry is got by whoever runs it."""
+        if puller == str(puller_tag()):
+            find_or_build(self.engine, self.builder, story)
+        elif ImageRef.parse(puller).host is None and self.engine.image_id(puller) is None:
+            raise UnusableInputError(
+                f"the image `{puller}`, which pulls the model, is not in the engine any more",
+                hint="`mlops-deploy release` takes the one of this version",
+            )

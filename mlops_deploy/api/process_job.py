@@ -7,7 +7,8 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import cast
 
-from mlops_deploy.api.artefact import make_artefact
+from mlops_deploy.api.artefact import job_carrier, make_artefact
+from mlops_deploy.api.puller_image import PROGRAM
 from mlops_deploy.api.serve import Served, check_preset, environment
 from mlops_deploy.api.server_env import Packages, find_or_make, programs_of
 from mlops_deploy.api.server_inputs import ServerBuild, check_inputs, configured, inputs_digest, server_tag
@@ -16,6 +17,7 @@ from mlops_deploy.oci.partial import reporting
 from mlops_deploy.ports import Launcher, Story
 from mlops_deploy.release.codec import decode, encode
 from mlops_deploy.release.state import Artefact
+from mlops_deploy.render.pulling import CA, CREDENTIALS, files_on_node, pull_environment
 from mlops_deploy.spec.deploy import DeploySpec, JsonValue
 from mlops_deploy.spec.preset import Preset, fill_preset, filling
 from mlops_deploy.spec.process_job import FOLDER, PORT, PYTHON, ProcessJob, Program
@@ -76,12 +78,27 @@ def process_job(spec: DeploySpec, carrier: Stored, store: Path, server: LocalSer
     )
     words = filling(server.build.preset, name=carrier.name, content=carrier.content_id, path=str(served.path))
     preset = fill_preset(server.build.preset, words | {"port": PORT})
-    place = (PYTHON, "-I", "-m", "mlops_deploy.cli.bootstrap", str(store.absolute()), carrier.digest.hex, FOLDER)
     env = environment(served, preset, server.programs, {}) | {"PORT": PORT}
     return ProcessJob(
-        bootstrap=Program(argv=place, env={}),
+        bootstrap=_bootstrap(spec, carrier, store),
         server=Program(argv=(*preset.command, *preset.args), env=env),
     )
+
+
+def _bootstrap(spec: DeploySpec, carrier: Stored, store: Path) -> Program:
+    """What brings the model into the slot's volume: out of the store, or by a pull of its own, which needs none."""
+    if spec.bootstrap == "copy":
+        place = (str(store.absolute()), carrier.digest.hex, FOLDER)
+        return Program(argv=(PYTHON, "-I", "-m", "mlops_deploy.cli.bootstrap", *place), env={})
+    files, registry = files_on_node(spec.registry), spec.registry
+    env = pull_environment(
+        job_carrier(spec, carrier),
+        volume=f"{FOLDER}/models",
+        credentials=files.get(CREDENTIALS),
+        ca=files.get(CA),
+        insecure=registry.insecure,
+    )
+    return Program(argv=(PYTHON, "-I", "-m", PROGRAM), env=env)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

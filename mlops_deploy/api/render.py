@@ -3,7 +3,7 @@
 from pathlib import Path
 from shlex import quote
 
-from mlops_deploy.api.artefact import carrier_ref
+from mlops_deploy.api.artefact import job_carrier
 from mlops_deploy.api.freshness import freshness
 from mlops_deploy.api.server_inputs import check_inputs, configured, server_tag
 from mlops_deploy.errors import DeployError, UnusableInputError
@@ -60,7 +60,9 @@ def choose_server(spec: DeploySpec, preset: Preset, asked: str | None) -> JobIma
 def tell_choice(spec: DeploySpec, carrier: Stored, image: JobImage, story: Story) -> None:
     """Tell which model and which server a file names, and what a user may have left out."""
     built = f", built {carrier.time}" if carrier.time else ""
-    story.say(f"model {carrier.name}@{carrier.content_id.short}: carrier `{carrier_ref(carrier).image.ref}`{built}")
+    story.say(
+        f"model {carrier.name}@{carrier.content_id.short}: carrier `{job_carrier(spec, carrier).image.ref}`{built}"
+    )
     story.say(f"server: `{image.ref}`")
     if spec.user is not None and int(spec.user.partition(":")[0]) == 0:
         story.warn("`user` says that the server runs as root")

@@ -7,7 +7,7 @@ from shlex import quote
 from typing import Final
 
 from mlops_deploy.api import nomad_render
-from mlops_deploy.api.artefact import carrier_ref
+from mlops_deploy.api.artefact import job_carrier
 from mlops_deploy.api.docker_files import render_files
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.render.compose import render_compose
@@ -48,15 +48,15 @@ def _unlimited(spec: DeploySpec, _: Stored) -> list[str]:
 
 
 def _compose(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset, _: Path) -> Rendered:
-    return render_compose(spec, carrier_ref(carrier), image, preset)
+    return render_compose(spec, job_carrier(spec, carrier), image, preset)
 
 
 def _kubernetes(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset, _: Path) -> Rendered:
-    return render_kubernetes(spec, carrier_ref(carrier), image, preset)
+    return render_kubernetes(spec, job_carrier(spec, carrier), image, preset)
 
 
 def _slots(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset) -> dict[str, Rendered]:
-    return render_slots(spec, carrier_ref(carrier), image, preset)
+    return render_slots(spec, job_carrier(spec, carrier), image, preset)
 
 
 def _run(path: Path) -> str:

@@ -1,17 +1,16 @@
 """The router's image: built once per set of inputs, and found by its name from then on."""
 
-import json
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from mlops_deploy.api.build_server import choose_base
+from mlops_deploy.api.made_image import find_or_make, made_of
 from mlops_deploy.api.server_inputs import recipe_hashes
 from mlops_deploy.errors import DeployError, UnreachableError
 from mlops_deploy.ports import Engine, ImageBuilder, Runner, Story
 from mlops_deploy.resources import IMAGES
 from mlops_deploy.spec.recipe import Recipe
-from mlops_deploy.spec.refs import SHORT, ImageRef
+from mlops_deploy.spec.refs import ImageRef
 from mlops_deploy.spec.rendered import JobImage
 from mlops_deploy.spec.secret import Secret
 
@@ -32,15 +31,12 @@ _SOON: Final = 20.0
 def find_or_build(engine: Engine, builder: ImageBuilder, runner: Runner, story: Story) -> JobImage:
     """The image under its name in the engine; built first where the engine has none."""
     tag = router_tag()
-    if engine.image_id(str(tag)) is None:
-        _build(tag, builder, runner, story)
-    return JobImage(ref=str(tag), local=True)
+    return find_or_make(engine, tag, lambda: _build(tag, builder, runner, story))
 
 
 def router_tag() -> ImageRef:
     """`mlops-router:<12 hex over its files>`: told without asking an engine."""
-    inputs = sha256(json.dumps(recipe_hashes(RECIPE), sort_keys=True).encode()).hexdigest()
-    return ImageRef(name=NAME, tag=inputs[:SHORT])
+    return made_of(NAME, recipe_hashes(RECIPE))
 
 
 def _build(tag: ImageRef, builder: ImageBuilder, runner: Runner, story: Story) -> None:

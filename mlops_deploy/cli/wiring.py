@@ -1,6 +1,7 @@
 """The composition root: the only module that imports adapters, and only when a command needs them."""
 
 import os
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -34,11 +35,11 @@ def engine() -> Engine:
     return DockerEngine()
 
 
-def registries() -> Registries:
-    """The registries that references name."""
+def registries(insecure: Sequence[str] = ()) -> Registries:
+    """The registries that references name; the hosts `insecure` may be asked by plain HTTP, see `options`."""
     from mlops_deploy.adapters.registry.registries import HttpRegistries
 
-    return HttpRegistries(os.environ)
+    return HttpRegistries(os.environ, runner(), insecure)
 
 
 def image_builder() -> ImageBuilder:
@@ -68,7 +69,7 @@ def docker_service(project: "Project", spec: "DeploySpec", clock: Clock, holder:
     def supply() -> Supply:
         from mlops_deploy.api.prepare import DockerSupply
 
-        return DockerSupply(spec=spec, store=project.store(), engine=images)
+        return DockerSupply(spec=spec, store=project.store(), engine=images, builder=image_builder())
 
     def router_config() -> str:
         from mlops_deploy.api.docker_files import docker_router
@@ -114,7 +115,9 @@ def nomad_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: 
     def supply() -> Supply:
         from mlops_deploy.api.nomad_supply import NomadSupply
 
-        return NomadSupply(spec=spec, store=project.store(), engine=engine(), collects=collects)
+        return NomadSupply(
+            spec=spec, store=project.store(), engine=engine(), builder=image_builder(), collects=collects
+        )
 
     def router_config() -> str:
         from mlops_deploy.api.nomad_files import nomad_router

@@ -81,7 +81,8 @@ class Artefact:
     """One model on one server, as it will run: complete, so that a release can be resumed where nothing else is known.
 
     `job` is the target's own description of bootstrap and server without anything that depends on the slot; it never
-    holds a secret's value. `server_id` is the id of a local image or the digest of a pushed one.
+    holds a secret's value. `server_id` is the id of a local image or the digest of a pushed one. With a `puller` the
+    bootstrap pulls the model from the carrier's registry, by that image where there are images: nothing is copied here.
     """
 
     model: str
@@ -92,6 +93,7 @@ class Artefact:
     server_id: str
     job: Mapping[str, JsonValue]
     proof: Proof
+    puller: str | None = None
 
     @property
     def key(self) -> str:

@@ -8,7 +8,7 @@ from typing import Final, cast
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.render.health import golden_list, rhythm
 from mlops_deploy.render.layout import Document, Value, lay_out
-from mlops_deploy.render.pulling import files_on_node, pull_environment
+from mlops_deploy.render.pulling import files_on_node, in_container
 from mlops_deploy.spec.deploy import DeploySpec, Resources
 from mlops_deploy.spec.owner import LABEL, Owner
 from mlops_deploy.spec.preset import Preset, fill_preset, filling
@@ -105,7 +105,7 @@ def _pulling(spec: DeploySpec, carrier: CarrierRef) -> Document:
         {"type": "bind", "source": outside, "target": inside, "read_only": True, "bind": there}
         for inside, outside in files_on_node(spec.registry).items()
     ]
-    told = pull_environment(spec, carrier, volume=VOLUME)
+    told = in_container(spec, carrier, volume=VOLUME)
     return {"environment": cast("Document", told), "volumes": [_volume(), *files]}
 
 

@@ -15,7 +15,7 @@ from mlops_deploy.render.compose import (
 )
 from mlops_deploy.render.health import RETRIES, rhythm
 from mlops_deploy.render.layout import Document, Value, lay_out_objects
-from mlops_deploy.render.pulling import CA, CREDENTIALS, pull_environment, refuse_paths
+from mlops_deploy.render.pulling import CA, CREDENTIALS, in_container, refuse_paths
 from mlops_deploy.spec.deploy import DeploySpec, Resources
 from mlops_deploy.spec.kubernetes import KubernetesVolume
 from mlops_deploy.spec.owner import LABEL, Owner
@@ -198,7 +198,7 @@ def _bootstrap(spec: DeploySpec, carrier: CarrierRef) -> Document:
     variables, mounts = {"MODEL_ID": carrier.content_id.hex}, list[Value]()
     if carrier.puller is not None:
         refuse_paths(spec.registry)
-        variables = pull_environment(spec, carrier, volume=VOLUME)
+        variables = in_container(spec, carrier, volume=VOLUME)
         places = {"credentials": variables.get("REGISTRY_AUTH_FILE"), "ca": variables.get("SSL_CERT_FILE")}
         mounts = [
             {"name": name, "mountPath": place, "subPath": PurePosixPath(place).name, "readOnly": True}

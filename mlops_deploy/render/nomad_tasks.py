@@ -7,7 +7,7 @@ from mlops_deploy.render.compose import BOOTSTRAP_MEMORY, BOOTSTRAP_TMP, BOOTSTR
 from mlops_deploy.render.compose import environment as server_environment
 from mlops_deploy.render.layout import Document, Value
 from mlops_deploy.render.nomad_text import in_config, in_environment, nanoseconds
-from mlops_deploy.render.pulling import files_on_node, pull_environment
+from mlops_deploy.render.pulling import files_on_node, in_container
 from mlops_deploy.spec.deploy import DeploySpec, Ready
 from mlops_deploy.spec.nomad import NomadSpec
 from mlops_deploy.spec.preset import Preset, fill_preset, filling
@@ -53,7 +53,7 @@ def bootstrap(spec: DeploySpec, carrier: CarrierRef) -> Document:
         variables = {"MODEL_ID": carrier.content_id.hex, "MODEL_VOLUME": _copied_to(spec.nomad)}
         config: Document = {**locked, "network_mode": "none"}
     else:
-        variables = pull_environment(spec, carrier, volume=_copied_to(spec.nomad))
+        variables = in_container(spec, carrier, volume=_copied_to(spec.nomad))
         files = [_read_only(outside, inside) for inside, outside in files_on_node(spec.registry).items()]
         config = {**locked, "mount": [*_list(locked["mount"]), *files]}
     env, meta = in_environment(variables)

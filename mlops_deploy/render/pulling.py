@@ -19,10 +19,10 @@ CA: Final = "/run/registry/ca.crt"
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 
-def pull_environment(spec: DeploySpec, carrier: CarrierRef, *, volume: str) -> dict[str, str]:
+def in_container(spec: DeploySpec, carrier: CarrierRef, *, volume: str) -> dict[str, str]:
     """The variables of a bootstrap in a container; `volume` is the folder that it fills."""
     registry = spec.registry
-    return environment(
+    return pull_environment(
         carrier,
         volume=volume,
         credentials=registry.credentials and CREDENTIALS,
@@ -31,7 +31,7 @@ def pull_environment(spec: DeploySpec, carrier: CarrierRef, *, volume: str) -> d
     )
 
 
-def environment(
+def pull_environment(
     carrier: CarrierRef, *, volume: str, credentials: str | None, ca: str | None, insecure: bool
 ) -> dict[str, str]:
     """The variables that `mlops_deploy.cli.puller` reads, and those of the registry's client."""

@@ -111,7 +111,7 @@ class Place:
 
     def supply(self):
         spec, _ = load_with_files(self.folder / "mlops.json", None)
-        return DockerSupply(spec=spec, store=self.store, engine=self.engine)
+        return DockerSupply(spec=spec, store=self.store, engine=self.engine, builder=None)
 
     def wait(self, *states, slot="a", target=None, seconds=30.0):
         until, seen = time.monotonic() + seconds, []

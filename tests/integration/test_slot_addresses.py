@@ -42,7 +42,7 @@ def artefact(service, bias):
     service.build(bias)
     spec, _ = load_with_files(service.folder / "mlops.yml", None)
     store = LayoutStore(service.folder / ".mlops" / "store")
-    supply = DockerSupply(spec=spec, store=store, engine=DockerEngine())
+    supply = DockerSupply(spec=spec, store=store, engine=DockerEngine(), builder=None)
     made = supply.artefact(store.newest(service.name), None)
     supply.prepare(made, Silent())
     return made

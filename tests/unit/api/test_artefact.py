@@ -143,7 +143,7 @@ class Engine:
 
 def test_a_server_that_is_not_in_the_engine_is_named_with_the_way_to_get_it(tmp_path):
     spec = dataclasses.replace(SPEC, preset="kserve-sklearn")
-    supply = DockerSupply(spec=spec, store=LayoutStore(tmp_path), engine=Engine())
+    supply = DockerSupply(spec=spec, store=LayoutStore(tmp_path), engine=Engine(), builder=None)
     with pytest.raises(UnusableInputError, match="is not in the engine") as caught:
         supply.artefact(CARRIER, None)
     assert caught.value.hint == "`mlops-deploy build-server` makes it"
@@ -153,6 +153,6 @@ def test_a_server_that_is_not_in_the_engine_is_named_with_the_way_to_get_it(tmp_
 
 
 def test_a_server_that_was_removed_since_is_refused_before_anything_is_loaded(tmp_path):
-    supply = DockerSupply(spec=SPEC, store=LayoutStore(tmp_path), engine=Engine())
+    supply = DockerSupply(spec=SPEC, store=LayoutStore(tmp_path), engine=Engine(), builder=None)
     with pytest.raises(UnusableInputError, match=r"`server:1` \(sha256:555555555555\) is not in the engine any more"):
         supply.prepare(made(), Silent())

@@ -66,7 +66,7 @@ def test_the_user_is_warned_of_what_the_cluster_does_otherwise(tmp_path, monkeyp
     monkeypatch.setattr("mlops_deploy.api.prepare.load_stored", lambda *_: None)
     engine = Engine(**{ID: Digest("5" * 64)})
     spec = dataclasses.replace(ENOUGH, nomad=NomadSpec(pull_timeout=600.0))
-    supply = NomadSupply(spec=spec, store=LayoutStore(tmp_path), engine=engine, collects=lambda: None)
+    supply = NomadSupply(spec=spec, store=LayoutStore(tmp_path), engine=engine, builder=None, collects=lambda: None)
     story = Told()
     supply.prepare(made(), story)
     (told,) = story.warnings
@@ -77,7 +77,7 @@ def test_the_user_is_warned_of_what_the_cluster_does_otherwise(tmp_path, monkeyp
 def test_the_user_is_warned_of_clients_that_remove_local_images(tmp_path, monkeypatch, said, warnings):
     monkeypatch.setattr("mlops_deploy.api.prepare.load_stored", lambda *_: None)
     engine = Engine(**{ID: Digest("5" * 64)})
-    supply = NomadSupply(spec=ENOUGH, store=LayoutStore(tmp_path), engine=engine, collects=lambda: said)
+    supply = NomadSupply(spec=ENOUGH, store=LayoutStore(tmp_path), engine=engine, builder=None, collects=lambda: said)
     story = Told()
     supply.prepare(made(), story)
     assert story.warnings == warnings
@@ -87,7 +87,9 @@ def test_nobody_is_asked_where_every_image_is_in_a_registry(tmp_path):
     pulled = dataclasses.replace(CARRIER, pulled=True, tags=("registry.example/digits:1",))
     artefact = made(PUSHED, carrier=pulled)
     engine = Engine(**{ID: Digest("5" * 64), artefact.carrier: Digest("6" * 64)})
-    supply = NomadSupply(spec=SPEC, store=LayoutStore(tmp_path), engine=engine, collects=lambda: pytest.fail("asked"))
+    supply = NomadSupply(
+        spec=SPEC, store=LayoutStore(tmp_path), engine=engine, builder=None, collects=lambda: pytest.fail("asked")
+    )
     supply.prepare(artefact, Told())
 
 
