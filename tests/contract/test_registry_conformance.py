@@ -346,7 +346,7 @@ class TestManifests:
         data = manifest(raw.push(name, b"{}"))
         assert raw("PUT", f"/v2/{name}/manifests/-x", data, {"Content-Type": MANIFEST}).status in {400, 404}
 
-    def test_tags(self, raw, world, name):
+    def test_listed_tags(self, raw, world, name):
         data = manifest(raw.push(name, b"{}"))
         for tag in ("b", "a", "c"):
             raw("PUT", f"/v2/{name}/manifests/{tag}", data, {"Content-Type": MANIFEST})
