@@ -17,6 +17,7 @@ SECTIONS: Final = {
     "Build": {
         "build-model": "Build the carrier image of a model.",
         "build-server": "Build the prediction server image; it knows no model.",
+        "copy": "Copy a carrier from a registry or the store to another, with all platforms and by the same digest.",
     },
     "Release": {
         "release": "Make the newest carrier of the model live, without a failed request and with a way back.",
@@ -32,6 +33,7 @@ SECTIONS: Final = {
         "down": "End the service: close the router, stop both slots, remove everything but the volumes.",
     },
     "Run": {
+        "pull": "Bring a model to DIR/v/<content id>, verified, whole or not at all; the link DIR/<model name> names it.",
         "serve": "Serve one model on this machine, without a container engine.",
         "render": "Write the file that docker compose, nomad or kubectl runs.",
     },
