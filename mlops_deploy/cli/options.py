@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shlex
 from collections.abc import Callable
 from os import PathLike
@@ -69,6 +70,25 @@ def image_ref(_: click.Context, __: click.Parameter, value: str | None) -> str |
     from mlops_deploy.spec.refs import ImageRef
 
     return None if value is None else str(ImageRef.parse(value))
+
+
+def insecure_registries(command: Command) -> Command:
+    """`--insecure-registry HOST`, any number of times: registries that `wiring.registries` may ask without trust."""
+    return click.option(
+        "--insecure-registry",
+        "insecure_registries",
+        multiple=True,
+        metavar="HOST",
+        callback=_hosts,
+        help="Ask the registry HOST[:PORT] by any certificate or plain HTTP.",
+    )(command)
+
+
+def _hosts(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if not re.fullmatch(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", value):
+            raise click.BadParameter(f"`{value}` is not `HOST` or `HOST:PORT`", context, parameter)
+    return values
 
 
 def store_folder(command: Command) -> Command:
