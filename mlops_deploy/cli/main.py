@@ -33,7 +33,7 @@ SECTIONS: Final = {
         "down": "End the service: close the router, stop both slots, remove everything but the volumes.",
     },
     "Run": {
-        "pull": "Bring a model to DIR/v/<content id>, verified, whole or not at all; the link DIR/<model name> names it.",
+        "pull": "Bring a model to DIR/v/<content id>, whole or not at all; the link DIR/<model name> names it.",
         "serve": "Serve one model on this machine, without a container engine.",
         "render": "Write the file that docker compose, nomad or kubectl runs.",
     },

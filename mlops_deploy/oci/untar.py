@@ -82,6 +82,12 @@ class TarReader:
         while self._left:
             yield self._some(min(CHUNK, self._left))
 
+    def leave_out(self, size: int) -> None:
+        """Let `content` begin that many bytes later; at most what is left of it."""
+        self._source.skip(size)
+        self._offset += size
+        self._left -= size
+
     def _member(self, first: bytes) -> Member:
         records: dict[str, str] = {}
         raw = last = _checked(first)
