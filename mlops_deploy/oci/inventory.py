@@ -3,7 +3,9 @@
 import errno
 import os
 import stat
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Final, Self
 
@@ -15,6 +17,7 @@ OWN_FOLDER: Final = ".mlops"
 
 MOST_ENTRIES: Final = 1_000_000
 _MOST_LINKS: Final = 4
+_NEVER_SETTLED: Final = 2**62
 _SHOWN: Final = 20
 
 
@@ -34,13 +37,21 @@ class Stamp:
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
+Fetch = Callable[[int], Iterator[bytes]]
+"""The bytes of a file from an offset on."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of a model: its path inside the model (with `/`), where it is on disk, and its stamp."""
+    """One file of a model: its path inside the model (with `/`), where it is, and its stamp.
+
+    It is on disk unless it says how it is fetched.
+    """
 
     path: str
     source: str
     stamp: Stamp
+    fetch: Fetch | None = None
 
     @property
     def size(self) -> int:
@@ -98,9 +109,29 @@ def take_inventory(path: Path) -> Inventory:
     return Inventory(root=root, files=tuple(sorted(survey.files, key=lambda file: file.path.encode())))
 
 
+def remote_inventory(remote: Remote, name: str, fetch: Fetch) -> Inventory:
+    """A model of one file behind a URL, which is called `name` in it.
+
+    Its stamp changes when its server says another version; one that says none is never known from before. Raises
+    `UnusableInputError` for an empty file and for a name that cannot travel.
+    """
+    if trouble := name_trouble(name):
+        raise UnusableInputError(
+            f"the name of `{remote.url}` cannot travel: {trouble}", hint="download it, and rename it"
+        )
+    if not remote.size:
+        raise UnusableInputError(f"`{remote.url}` is empty", hint="a model has at least one file with content")
+    version = int(sha256(remote.version.encode()).hexdigest()[:15], 16)
+    touched = 0 if remote.version else _NEVER_SETTLED
+    stamp = Stamp(device=0, inode=version, size=remote.size, mtime_ns=0, ctime_ns=touched)
+    return Inventory(root=Path(name), files=(SourceFile(name, remote.url, stamp, fetch),))
+
+
 def require_unchanged(inventory: Inventory) -> None:
     """Raise `UnusableInputError` when a file is no longer what it was: read at different times, they fit badly."""
     for file in inventory.files:
+        if file.fetch is not None:
+            continue
         try:
             now = Stamp.of(os.lstat(file.source))
         except OSError:

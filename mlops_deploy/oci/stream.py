@@ -5,10 +5,8 @@ writing release the interpreter's lock) and get the blocks in order. A block's m
 are done with it, so memory does not grow with the model.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from ctypes import CDLL, c_int64
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -17,9 +15,9 @@ from threading import Condition, Thread
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-from mlops_deploy.errors import DeployError, UnusableInputError
-from mlops_deploy.oci.inventory import SourceFile, Stamp, changed
+from mlops_deploy.oci.inventory import SourceFile
 from mlops_deploy.oci.packing import LayerPlan
+from mlops_deploy.oci.reading import Reader, opened, pieces
 from mlops_deploy.oci.tar import TRAILER, Entry, Folder, Link, ModelFile, Text, header, padding
 from mlops_deploy.oci.types import LAYER, Descriptor
 from mlops_deploy.spec.refs import Digest
@@ -30,8 +28,6 @@ BLOCK: Final = 2**20
 BLOCKS: Final = 24
 _PIECE: Final = 256 * 2**10
 _SMALL: Final = 64 * 2**10
-_LIBC: Final = CDLL(None)
-_WRITE_AND_WAIT: Final = 7
 _PATIENCE: Final = 0.25
 """Seconds that a broken-off consumer gets to come back."""
 
@@ -203,6 +199,7 @@ class ModelStream:
         """
         source = LayerSource(size=plan.size, again=partial(replay, plan))
         self._digest = sha256()
+        self._taps.clear()
         self._targets = [(self._lane_of(sink), sink) for sink in sinks]
         for lane, sink in self._targets:
             lane.call(self._frame, sink.begin, source)
@@ -219,7 +216,7 @@ class ModelStream:
 
     @property
     def sniffed(self) -> dict[str, Sniffed]:
-        """What the files of the layers streamed so far say of themselves, by their paths."""
+        """What the files of the last layer say of themselves, by their paths."""
         return {path: tap.found() for path, tap in self._taps.items()}
 
     def finish(self) -> None:
@@ -247,17 +244,16 @@ class ModelStream:
 
     def _file(self, file: SourceFile) -> Hash:
         digest = sha256()
-        readers: list[Callable[[memoryview], None]] = [digest.update]
+        takers: list[Callable[[memoryview], None]] = [digest.update]
         if (tap := self._tap(file.path)) is not None:
             self._taps[file.path] = tap
-            readers.append(tap.feed)
-        descriptor = _open(file)
-        try:
+            takers.append(tap.feed)
+        with opened(file) as reader:
             left = file.size
             while left:
                 room = self._room(left)
-                self._fill(room, descriptor, file)
-                for take in readers:
+                self._fill(room, reader)
+                for take in takers:
                     # Handing a block over costs more than hashing a small file right here.
                     if file.size <= _SMALL:
                         take(room)
@@ -265,16 +261,12 @@ class ModelStream:
                         self._file_lane.call(self._blocks[0], take, room)
                 self._unreported += len(room)
                 left -= len(room)
-            if Stamp.of(os.fstat(descriptor)) != file.stamp:
-                raise changed(file)
-        finally:
-            os.close(descriptor)
         return digest.hexdigest
 
-    def _fill(self, room: memoryview, descriptor: int, file: SourceFile) -> None:
+    def _fill(self, room: memoryview, reader: Reader) -> None:
         """Read until `room` is full, in pieces that are still in the processor's cache when they are hashed."""
         while room:
-            count = _read(descriptor, room[:_PIECE], file)
+            count = reader.read_into(room[:_PIECE])
             self._digest.update(room[:count])
             room = room[count:]
 
@@ -322,54 +314,8 @@ def replay(plan: LayerPlan) -> Iterator[bytes]:
             case Text():
                 yield entry.data + padding(len(entry.data))
             case ModelFile():
-                yield from _file_again(entry.file)
+                yield from pieces(entry.file)
                 yield padding(entry.file.size)
             case Folder() | Link():
                 pass
     yield TRAILER
-
-
-def _file_again(file: SourceFile) -> Iterator[bytes]:
-    descriptor = _open(file)
-    try:
-        left = file.size
-        while left:
-            piece = bytearray(min(left, _PIECE))
-            count = _read(descriptor, memoryview(piece), file)
-            left -= count
-            yield bytes(memoryview(piece)[:count])
-        if Stamp.of(os.fstat(descriptor)) != file.stamp:
-            raise changed(file)
-    finally:
-        os.close(descriptor)
-
-
-def _open(file: SourceFile) -> int:
-    try:
-        descriptor = os.open(file.source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise UnusableInputError(f"the model file `{file.path}` cannot be read: {error.strerror}") from error
-    _settle_mapped_writes(descriptor)
-    if Stamp.of(os.fstat(descriptor)) != file.stamp:
-        os.close(descriptor)
-        raise changed(file)
-    return descriptor
-
-
-def _settle_mapped_writes(descriptor: int) -> None:
-    """Write back what a mapping has dirtied, so that its next write moves the file's times: only the first one does.
-
-    For a clean file that costs a twentieth of `fdatasync`, which also waits for the disk's own cache.
-    """
-    _LIBC.sync_file_range(descriptor, c_int64(0), c_int64(0), _WRITE_AND_WAIT)
-
-
-def _read(descriptor: int, room: memoryview, file: SourceFile) -> int:
-    try:
-        count = os.readv(descriptor, [room])
-    except OSError as error:
-        at = os.lseek(descriptor, 0, os.SEEK_CUR)
-        raise DeployError(f"the model file `{file.path}` cannot be read at byte {at:,}: {error.strerror}") from error
-    if not count:
-        raise changed(file)
-    return count
