@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -11,6 +11,8 @@ from typing import Final
 from mlops_deploy.api.crew import Crew, Pace
 from mlops_deploy.api.layer_line import LayerLine
 from mlops_deploy.api.shells import applets
+from mlops_deploy.compat import sniff
+from mlops_deploy.compat.requires import merged
 from mlops_deploy.oci.destination import Destination
 from mlops_deploy.oci.image import Carrier, assemble
 from mlops_deploy.oci.inventory import Inventory, require_unchanged, take_inventory
@@ -98,6 +100,7 @@ class _Work:
         self._plans = plan_layers(inventory.files)
         self._sums = cache.known(inventory.files)
         self._layers = cache.layers(self._plans, self._sums)
+        self._sniffed = cache.facts(inventory.files, sniff.REVISION)
         self._lock = Lock()
         self._size = inventory.size
         self._done = 0
@@ -105,7 +108,7 @@ class _Work:
 
     def known_carrier(self) -> Carrier | None:
         """The carrier, if all of it follows from what was read before; nothing is read."""
-        if None in self._layers:
+        if None in self._layers or len(self._sniffed) < len(self._inventory.files):
             return None
         with self._line((), _FEWEST_BLOCKS) as line:
             return self._assembled(line, self._shell_layers(line))
@@ -137,15 +140,20 @@ class _Work:
 
     def _send(self, line: LayerLine, number: int) -> None:
         """Make a place have a layer, and remember it at once: a build that is killed later need not do it again."""
-        plan, known = self._plans[number], self._layers[number]
-        made, sums = line.send(plan, known)
+        plan = self._plans[number]
+        look = not all(file.path in self._sniffed for file in plan.files)
+        sent = line.send(plan, self._layers[number], look=look)
         with self._lock:
-            self._sums.update(sums)
-            self._layers[number] = made
-            if sums:
-                self._cache.remember(plan.files, [(plan, made)], self._sums, self._seen_ns)
-            else:
+            self._layers[number] = sent.layer
+            if not sent.sums:
                 self._advance(sum(file.size for file in plan.files))
+                return
+            self._sums |= sent.sums
+            self._sniffed |= sent.sniffed
+            layers = [(plan, sent.layer)]
+            self._cache.remember(
+                plan.files, layers, sent.sums, self._seen_ns, facts=sent.sniffed, revision=sniff.REVISION
+            )
 
     def _assembled(self, line: LayerLine, shells: dict[Platform, Descriptor]) -> Carrier:
         metadata = self._metadata()
@@ -157,12 +165,13 @@ class _Work:
         return {platform: line.send_small(plan) for platform, plan in self._shells.items()}
 
     def _line(self, places: Sequence[Destination], blocks: int) -> LayerLine:
-        return LayerLine(ModelStream(self._count, blocks=blocks), places, self._once_more)
+        return LayerLine(ModelStream(self._count, sniff.tap, blocks), places, self._once_more)
 
     def _metadata(self) -> Metadata:
         sums = self._sums
         files = [FileSum(path=file.path, size=file.size, sha256=sums[file.path]) for file in self._inventory.files]
-        return describe(self._build.card, files)
+        found = merged(self._build.card.requires, self._sniffed)
+        return describe(replace(self._build.card, formats=found.formats, requires=found.requires), files)
 
     def _count(self, count: int) -> None:
         with self._lock:

@@ -1,14 +1,18 @@
-"""What was read once need not be read again: file → sha256, and layer content → digest, kept in `.mlops/cache`.
+"""What was read once need not be read again: file → sha256 and what it says of itself, layer content → digest.
+
+Kept in `.mlops/cache`.
 
 A cache may be lost, damaged or deleted at any time; then the next build reads the model once more.
 """
 
+import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from mlops_deploy.errors import DeployError
@@ -17,16 +21,19 @@ from mlops_deploy.oci.packing import LayerPlan
 from mlops_deploy.oci.tar import REVISION
 from mlops_deploy.oci.types import LAYER, Descriptor
 from mlops_deploy.spec.refs import Digest
+from mlops_deploy.spec.requires import Sniffed
 
 _SETTLED_NS: Final = 100_000_000
 _COARSE_NS: Final = 2_000_000_000
 _SCHEMA: Final = """
 create table if not exists file (source blob primary key, stamp text, sha256 text) without rowid;
+create table if not exists fact (source blob primary key, stamp text, revision integer, said text) without rowid;
 create table if not exists layer (content text primary key, digest text) without rowid;
 """
 
 
 _FILES: Final = "select source, stamp, sha256 from file"
+_FACTS: Final = "select source, stamp, said from fact where revision = ?"
 
 
 class DigestCache:
@@ -43,6 +50,14 @@ class DigestCache:
             return {path: row[1] for path, row, stamp in wanted if row is not None and row[0] == stamp}
         return {}
 
+    def facts(self, files: Sequence[SourceFile], revision: int) -> dict[str, Sniffed]:
+        """What those files, by their path in the model, say of themselves to readers of that revision."""
+        with self._forgiving(), self._reading() as database:
+            kept = {source: (stamp, said) for source, stamp, said in database.execute(_FACTS, (revision,))}
+            wanted = ((file.path, kept.get(os.fsencode(file.source)), _stamp(file)) for file in files)
+            return {path: _sniffed(row[1]) for path, row, stamp in wanted if row is not None and row[0] == stamp}
+        return {}
+
     def layers(self, plans: Sequence[LayerPlan], sums: Mapping[str, str]) -> list[Descriptor | None]:
         """The descriptor of each layer all of whose files are in `sums`; None for one that has never been made."""
         with self._forgiving(), self._reading() as database:
@@ -55,17 +70,21 @@ class DigestCache:
         layers: Iterable[tuple[LayerPlan, Descriptor]],
         sums: Mapping[str, str],
         seen_ns: int,
+        *,
+        facts: Mapping[str, Sniffed] = MappingProxyType({}),
+        revision: int = 0,
     ) -> None:
-        """Keep what a build learned; `seen_ns` is a time before it looked at any file.
+        """Keep what a build learned; `seen_ns` is a time before it looked at any file, `revision` that of `facts`.
 
         A write within the resolution of a file's times could leave them as they are, so what had been touched only a
         moment before it was looked at is left out, and read again by the next build.
         """
         with self._forgiving(), self._writing() as database, database:
-            rows = (
-                (os.fsencode(file.source), _stamp(file), sums[file.path]) for file in files if _settled(file, seen_ns)
-            )
+            settled = [(os.fsencode(file.source), _stamp(file), file.path) for file in files if _settled(file, seen_ns)]
+            rows = ((source, stamp, sums[path]) for source, stamp, path in settled)
             database.executemany("insert or replace into file values (?, ?, ?)", rows)
+            told = ((source, stamp, revision, _said(facts[path])) for source, stamp, path in settled if path in facts)
+            database.executemany("insert or replace into fact values (?, ?, ?, ?)", told)
             contents = [(_content(plan, sums), descriptor.digest.hex) for plan, descriptor in layers]
             database.executemany("insert or replace into layer values (?, ?)", contents)
 
@@ -76,7 +95,7 @@ class DigestCache:
             yield
         except (sqlite3.OperationalError, OSError):
             pass  # absent, locked, read-only, or the disk is full
-        except (sqlite3.Error, DeployError):
+        except (sqlite3.Error, DeployError, ValueError, TypeError):
             with suppress(OSError):
                 (self._path or Path()).unlink()
 
@@ -95,6 +114,15 @@ class DigestCache:
         with closing(sqlite3.connect(self._path, timeout=5)) as database:
             database.executescript(_SCHEMA)
             yield database
+
+
+def _said(sniffed: Sniffed) -> str:
+    return json.dumps([sniffed.format, *sniffed.requires])
+
+
+def _sniffed(said: str) -> Sniffed:
+    form, *requires = json.loads(said)
+    return Sniffed(format=form, requires=tuple(requires))
 
 
 def _stamp(file: SourceFile) -> str:
