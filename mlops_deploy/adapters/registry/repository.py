@@ -1,13 +1,21 @@
 """One repository of a registry."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
+from typing import Final
 
 from urllib3.response import BaseHTTPResponse
 
-from mlops_deploy.adapters.registry.channel import Channel
+from mlops_deploy.adapters.registry.answers import NETWORK, Reply, bounded, require_plain
+from mlops_deploy.adapters.registry.channel import Channel, Scope
+from mlops_deploy.adapters.registry.download import Download
+from mlops_deploy.adapters.registry.modes import WHOLE
+from mlops_deploy.adapters.registry.pace import Patience
+from mlops_deploy.adapters.registry.place import Place, require_digest
+from mlops_deploy.adapters.registry.session import Session
 from mlops_deploy.adapters.registry.upload import HttpUpload
-from mlops_deploy.errors import ContentMismatchError, UnreachableError, UnusableInputError
+from mlops_deploy.errors import ContentMismatchError, DeployError, UnusableInputError
 from mlops_deploy.oci.documents import LARGEST_DOCUMENT
 from mlops_deploy.oci.types import INDEX, MANIFEST, Blob, Descriptor
 from mlops_deploy.spec.refs import Digest
@@ -15,8 +23,11 @@ from mlops_deploy.spec.refs import Digest
 _DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 _DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _ACCEPT = {"Accept": f"{INDEX}, {MANIFEST}, {_DOCKER_LIST}, {_DOCKER_MANIFEST}"}
-_PIECE = 2**20
-_OK, _CREATED, _ACCEPTED, _PARTIAL, _NOT_FOUND = 200, 201, 202, 206, 404
+_MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9][\w.+-]{0,126}/[A-Za-z0-9][\w.+-]{0,126}", re.ASCII)
+_DOCUMENT_SECONDS: Final = 120.0
+_OK, _CREATED, _ACCEPTED, _NOT_FOUND, _NOT_ALLOWED = 200, 201, 202, 404, 405
+_FOUND: Final = frozenset({_OK, _NOT_FOUND})
+_STORED: Final = frozenset({_CREATED, 400, _NOT_FOUND})
 
 
 class HttpRepository:
@@ -25,7 +36,10 @@ class HttpRepository:
     def __init__(self, channel: Channel, name: str, path: str) -> None:
         self._channel = channel
         self._name = name
+        self._path = path
         self._base = f"/v2/{path}"
+        self._reading: Scope = (f"repository:{path}:pull",)
+        self._writing: Scope = (f"repository:{path}:pull,push",)
 
     @property
     def name(self) -> str:
@@ -35,78 +49,157 @@ class HttpRepository:
     @property
     def held_back(self) -> int:
         """See `ports.Repository`."""
-        return 0
+        return self._channel.held_back
 
     def resolve(self, reference: str) -> Descriptor | None:
         """See `ports.Repository`."""
-        answer = self._channel.request("GET", f"{self._base}/manifests/{reference}", headers=_ACCEPT)
-        data = answer.read(LARGEST_DOCUMENT + 1)
+        step = f"`{reference}` of `{self._path}`"
+        expect = _FOUND | {_NOT_ALLOWED}
+        answer = self._manifest("HEAD", reference, step, expect)
+        Reply.of(answer)
         if answer.status == _NOT_FOUND:
             return None
-        self._require(answer, _OK)
-        return Descriptor(
-            media_type=answer.headers.get("Content-Type", ""), digest=Digest(sha256(data).hexdigest()), size=len(data)
-        )
+        told, size = answer.headers.get("Docker-Content-Digest"), answer.headers.get("Content-Length")
+        if answer.status == _OK and told and size and size.isascii() and size.isdigit():
+            return self._described(reference, answer, self._digest(told, step), int(size[:18]))
+        return self._read_through(reference, step)
 
     def document(self, digest: Digest) -> bytes:
         """See `ports.Repository`."""
-        answer = self._channel.request("GET", f"{self._base}/manifests/{digest}", headers=_ACCEPT)
-        if answer.status == _NOT_FOUND:
+        step = f"`{digest}` of `{self._path}`"
+        found = self._fetch(str(digest), step)
+        if found is None:
             raise FileNotFoundError(str(digest))
-        self._require(answer, _OK)
-        data = answer.read(LARGEST_DOCUMENT + 1)
-        if sha256(data).hexdigest() != digest.hex:
-            raise ContentMismatchError(f"the registry `{self._channel.host}` answered other bytes than `{digest}`")
-        return data
+        if sha256(found[1]).hexdigest() != digest.hex:
+            raise ContentMismatchError(f"the registry `{self._channel.host}` sent other bytes than {step}")
+        return found[1]
 
     def has(self, blob: Descriptor) -> bool:
         """See `ports.Repository`."""
-        answer = self._channel.request("HEAD", f"{self._base}/blobs/{blob.digest}")
-        answer.drain_conn()
-        return answer.status == _OK
+        return self._place(blob.digest, self._reading).has(blob.digest, blob.size)
 
-    def read(self, digest: Digest, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:  # noqa: ARG002 - skeleton
+    def read(self, digest: Digest, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
         """See `ports.Repository`."""
-        headers = {"Range": f"bytes={start}-"} if start else {}
-        answer = self._channel.request("GET", f"{self._base}/blobs/{digest}", headers=headers)
-        if answer.status == _NOT_FOUND:
-            raise FileNotFoundError(str(digest))
-        self._require(answer, _PARTIAL if start else _OK)
-        yield from answer.stream(_PIECE)
+        return Download(
+            channel=self._channel,
+            url=f"{self._base}/blobs/{digest}",
+            scope=self._reading,
+            step=f"the blob `{digest.short}` of `{self._path}`",
+            start=start,
+            size=size,
+        ).pieces()
 
     def mount(self, blob: Descriptor, source: str) -> bool:
         """See `ports.Repository`."""
         path = source.removeprefix(f"{self._channel.host}/")
-        answer = self._channel.request("POST", f"{self._base}/blobs/uploads/?mount={blob.digest}&from={path}")
-        answer.drain_conn()
-        return answer.status == _CREATED
+        scope = (*self._writing, f"repository:{path}:pull")
+        url = f"{self._base}/blobs/uploads/?mount={blob.digest}&from={path}"
+        step = f"the blob `{blob.digest.short}` of `{path}`"
+        try:
+            answer = self._channel.request(
+                "POST", url, step=step, scope=scope, expect={_CREATED, _ACCEPTED}, body=b"", patience=self._few_tries()
+            )
+            Reply.of(answer)
+            if answer.status == _CREATED:
+                return True
+            if location := answer.headers.get("Location"):
+                place = self._place(blob.digest, self._writing)
+                Session(place, self._channel.next(location, url), 0, WHOLE).cancel(self._few_tries())
+        except DeployError:
+            return False
+        return False
 
-    def upload(self, size: int, again: Callable[[], Iterable[bytes]]) -> HttpUpload:  # noqa: ARG002 - skeleton
+    def upload(self, size: int, again: Callable[[], Iterable[bytes]]) -> HttpUpload:
         """See `ports.Repository`."""
-        answer = self._channel.request("POST", f"{self._base}/blobs/uploads/", headers={"Content-Length": "0"})
-        answer.drain_conn()
-        self._require(answer, _ACCEPTED)
-        return HttpUpload(self._channel, answer.headers["Location"], size)
+        return HttpUpload(self._place(None, self._writing), size, again)
 
     def put_blob(self, blob: Blob) -> None:
         """See `ports.Repository`."""
         if not self.has(blob.descriptor):
-            upload = self.upload(len(blob.data), lambda: [blob.data])
+            place = self._place(blob.descriptor.digest, self._writing)
+            upload = HttpUpload(place, len(blob.data), lambda: [blob.data], mode=WHOLE)
             upload.write(memoryview(blob.data))
             upload.commit(blob.descriptor.digest)
 
     def put_document(self, reference: str, blob: Blob) -> None:
         """See `ports.Repository`."""
+        step = f"`{reference}` of `{self._path}`"
         answer = self._channel.request(
             "PUT",
             f"{self._base}/manifests/{reference}",
+            step=step,
+            scope=self._writing,
+            expect=_STORED,
             headers={"Content-Type": blob.descriptor.media_type},
             body=blob.data,
+            silence=self._channel.pace.commit,
         )
-        answer.drain_conn()
-        self._require(answer, _CREATED)
+        reply = Reply.of(answer)
+        if reply.status != _CREATED:
+            raise self._not_stored(step, reply)
+        require_digest(reply.headers.get("Docker-Content-Digest"), blob.descriptor.digest, self._channel.host, step)
 
-    def _require(self, answer: BaseHTTPResponse, status: int) -> None:
-        if answer.status != status:
-            kind = UnreachableError if answer.status >= 500 else UnusableInputError  # noqa: PLR2004
-            raise kind(f"the registry `{self._channel.host}` answered {answer.status}")
+    def _not_stored(self, step: str, reply: Reply) -> DeployError:
+        refused = self._channel.refusal(step, reply, self._writing)
+        if "MANIFEST_BLOB_UNKNOWN" not in reply.codes:
+            return refused
+        return UnusableInputError(refused.message, hint="a part of it is not there any more; push once more")
+
+    def _manifest(self, method: str, reference: str, step: str, expect: frozenset[int]) -> BaseHTTPResponse:
+        url = f"{self._base}/manifests/{reference}"
+        return self._channel.request(
+            method, url, step=step, scope=self._reading, expect=expect, headers=_ACCEPT, silence=None
+        )
+
+    def _read_through(self, reference: str, step: str) -> Descriptor | None:
+        """As `resolve`, from the bytes: for a registry that does not tell by its headers."""
+        if (found := self._fetch(reference, step)) is None:
+            return None
+        answer, data = found
+        digest = Digest(sha256(data).hexdigest())
+        require_digest(answer.headers.get("Docker-Content-Digest"), digest, self._channel.host, step)
+        return self._described(reference, answer, digest, len(data))
+
+    def _fetch(self, reference: str, step: str) -> tuple[BaseHTTPResponse, bytes] | None:
+        patience = Patience(self._channel.pace)
+        while True:
+            answer = self._manifest("GET", reference, step, _FOUND)
+            if answer.status == _NOT_FOUND:
+                Reply.of(answer)
+                return None
+            require_plain(answer.headers, self._channel.host, step)
+            try:
+                data = bounded(answer, LARGEST_DOCUMENT, _DOCUMENT_SECONDS)
+            except NETWORK as error:
+                failure = self._channel.unreachable(step, error)
+                if not patience.again():
+                    raise failure from error
+                continue
+            finally:
+                answer.close()
+            if len(data) > LARGEST_DOCUMENT:
+                raise ContentMismatchError(f"the registry `{self._channel.host}` sends more than 4 MiB as {step}")
+            return answer, data
+
+    def _described(self, reference: str, answer: BaseHTTPResponse, digest: Digest, size: int) -> Descriptor:
+        kind = (answer.headers.get("Content-Type") or "").partition(";")[0].strip()
+        host, step = self._channel.host, f"`{reference}` of `{self._path}`"
+        if not _MEDIA_TYPE.fullmatch(kind):
+            raise ContentMismatchError(f"the registry `{host}` does not say of what kind {step} is")
+        if reference.startswith("sha256:") and reference != str(digest):
+            raise ContentMismatchError(f"the registry `{host}` names something else as {step}")
+        return Descriptor(media_type=kind, digest=digest, size=size)
+
+    def _digest(self, told: str, step: str) -> Digest:
+        try:
+            return Digest.parse(told.strip())
+        except UnusableInputError as error:
+            message = f"the registry `{self._channel.host}` names {step} by something that is no sha256 digest"
+            raise ContentMismatchError(message) from error
+
+    def _place(self, digest: Digest | None, scope: Scope) -> Place:
+        step = f"the blob `{digest.short}` of `{self._path}`" if digest else f"a layer of `{self._path}`"
+        return Place(channel=self._channel, base=self._base, scope=scope, step=step)
+
+    def _few_tries(self) -> Patience:
+        return Patience(self._channel.pace, tries=2)

@@ -1,75 +1,208 @@
-"""One blob on its way up: a session, one streamed PATCH, and the PUT that names the digest."""
+"""One blob on its way up, in one pass: when a session is lost, another is opened and what was sent is read anew."""
 
-from collections.abc import Iterator
-from queue import SimpleQueue
-from threading import Thread
-from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
+from hashlib import sha256
+from threading import Event, Lock
+from typing import Final
 
-from mlops_deploy.adapters.registry.channel import Channel
-from mlops_deploy.errors import DeployError
+from mlops_deploy.adapters.registry.modes import Mode, easier
+from mlops_deploy.adapters.registry.pace import Patience
+from mlops_deploy.adapters.registry.place import BreakError, Place
+from mlops_deploy.adapters.registry.session import ChangedError, Session
+from mlops_deploy.errors import ContentMismatchError, DeployError, UnusableInputError
 from mlops_deploy.spec.refs import Digest
 
-if TYPE_CHECKING:
-    from urllib3.response import BaseHTTPResponse
+_BREAKS: Final = 24
+"""How many lost sessions one blob may cost."""
 
-_CREATED, _ACCEPTED = 201, 202
+_BEFORE_EASIER: Final = 2
+"""How many sessions may break in one mode, at the same place, before an easier one is tried."""
+
+_PROGRESS: Final = 16 * 2**20
+_REFUSES_MODE: Final = frozenset({400, 405, 411, 413, 416, 501})
+_UNSURE: Final = frozenset({None, 408, 500, 502, 504})
+"""Answers that may be to the size of a request as well as to anything else."""
+
+_RANGE_NOT_SATISFIABLE: Final = 416
 
 
 class HttpUpload:
-    """See `ports.Upload`. The request runs on a thread of its own, which is given one block at a time."""
+    """See `ports.Upload`. It sends in the thread that calls; `abort` may come from another."""
 
-    def __init__(self, channel: Channel, location: str, size: int) -> None:
-        self._channel = channel
-        self._location = location
+    def __init__(self, place: Place, size: int, again: Callable[[], Iterable[bytes]], mode: Mode | None = None) -> None:
+        self._place = place
         self._size = size
-        self._blocks: SimpleQueue[memoryview | None] = SimpleQueue()
-        self._taken: SimpleQueue[Literal["taken", "over"]] = SimpleQueue()
-        self._answer: BaseHTTPResponse | None = None
-        self._error: DeployError | None = None
-        self._thread = Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._again = again
+        self._first = mode or place.channel.modes.mode(place.channel.host)
+        self._mode = self._first
+        self._session: Session | None = None
+        self._lost: Session | None = None
+        self._reached = 0
+        self._given_up = Event()
+        self._busy = Lock()
+        self._patience = self._fresh()
+        self._breaks = self._in_mode = self._mark = 0
+        self._checked = False
 
     def write(self, block: memoryview) -> None:
         """See `ports.Upload`."""
-        self._blocks.put(block)
-        if self._taken.get() == "over":
-            self._fail()
+        if self._reached + len(block) > self._size:
+            raise AssertionError("more bytes than the blob has")
+        with self._busy:
+            if self._mode.kind != "whole":
+                self._insist(lambda session: session.send(block[session.offset - self._reached :]))
+            self._reached += len(block)
 
     def commit(self, digest: Digest) -> None:
         """See `ports.Upload`."""
-        self._blocks.put(None)
-        self._thread.join()
-        answer = self._answer
-        if answer is None or answer.status != _ACCEPTED:
-            self._fail()
-            return
-        location = answer.headers.get("Location") or self._location
-        joint = "&" if "?" in location else "?"
-        done = self._channel.request("PUT", f"{location}{joint}digest={quote(str(digest), safe='')}")
-        done.drain_conn()
-        if done.status != _CREATED:
-            raise DeployError(f"the registry `{self._channel.host}` answered {done.status} to the upload's end")
+        if self._reached != self._size:
+            raise AssertionError("fewer bytes than the blob has")
+        with self._busy:
+            self._insist(lambda session: self._close(session, digest), digest)
+            self._session = None
+        if self._mode != self._first:
+            self._place.channel.modes.learn(self._place.channel.host, self._mode)
 
     def abort(self) -> None:
         """See `ports.Upload`."""
-        self._blocks.put(None)
+        self._given_up.set()
+        if (session := self._session) is not None:
+            session.cut()
+        if self._busy.acquire(timeout=self._place.channel.pace.farewell):
+            try:
+                self._drop()
+            finally:
+                self._busy.release()
 
-    def _run(self) -> None:
-        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(self._size)}
-        try:
-            self._answer = self._channel.request("PATCH", self._location, headers=headers, body=self._body())
-            self._answer.drain_conn()
-        except DeployError as error:
-            self._error = error
-        finally:
-            self._taken.put("over")
+    def _close(self, session: Session, digest: Digest) -> None:
+        if self._mode.kind == "whole":
+            session.complete_whole(digest, self._again())
+        else:
+            session.complete(digest, self._fresh())
 
-    def _body(self) -> Iterator[memoryview]:
-        while (block := self._blocks.get()) is not None:
-            yield block
-            self._taken.put("taken")
+    def _insist(self, deed: Callable[[Session], None], digest: Digest | None = None) -> None:
+        """Do it, in as many sessions as it takes."""
+        while True:
+            try:
+                self._require_wanted()
+                session = self._session or self._begin()
+                if self._mode.kind == "whole" and digest is None:
+                    return
+                deed(session)
+            except BreakError as broken:
+                self._require_wanted()
+                self._recover(broken, digest)
+            except ChangedError:
+                self._drop()
+                raise _changed(self._place) from None
+            except BaseException:
+                self._drop()
+                raise
+            else:
+                return
 
-    def _fail(self) -> None:
-        status = "nothing" if self._answer is None else self._answer.status
-        raise self._error or DeployError(f"the registry `{self._channel.host}` answered {status} to the upload")
+    def _begin(self) -> Session:
+        """The session that was lost if it can go on, else a new one; with all in it that has been sent before."""
+        lost, self._lost = self._lost, None
+        if lost is not None and self._mode.kind != "whole" and lost.found_again():
+            session = lost
+        else:
+            session = Session.begin(self._place, self._size, self._mode, self._fresh())
+        self._session = session
+        if self._mode.kind != "whole":
+            self._replay(session)
+        return session
+
+    def _replay(self, session: Session) -> None:
+        position = 0
+        if session.offset >= self._reached:
+            return
+        with closing(_generator(self._again())) as pieces:
+            for piece in pieces:
+                end = min(position + len(piece), self._reached)
+                self._require_wanted()
+                if session.offset < end:
+                    session.send(memoryview(piece)[session.offset - position : end - position])
+                position = end
+                if position == self._reached:
+                    return
+        raise ChangedError
+
+    def _recover(self, broken: BreakError, digest: Digest | None) -> None:
+        """Choose what the next session does otherwise, and wait; raise when there is nothing left to try."""
+        if "DIGEST_INVALID" in broken.codes and digest is not None:
+            self._check_source(digest)
+        self._breaks += 1
+        if self._reached >= self._mark + _PROGRESS:
+            self._mark, self._in_mode, self._patience = self._reached, 0, self._fresh()
+        self._in_mode += 1
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+        changed = self._ease(broken.status)
+        self._lost = session if broken.status is None and not changed else None
+        if session is not None and self._lost is None:
+            session.cancel(self._farewell())
+        if self._breaks >= _BREAKS:
+            raise broken.error
+        if not (changed or broken.at_once) and not self._patience.again(broken.after):
+            raise broken.error
+
+    def _ease(self, status: int | None) -> bool:
+        """Take to an easier mode where the one we are in is refused, or breaks time and again."""
+        patient = status in _UNSURE or (status == _RANGE_NOT_SATISFIABLE and self._mode.kind == "chunked")
+        if status not in _REFUSES_MODE | _UNSURE or (patient and self._in_mode < _BEFORE_EASIER):
+            return False
+        mode = easier(self._mode, status)
+        while mode is not None and mode.chunk >= self._size:
+            mode = easier(mode, status)
+        if mode is None:
+            self._breaks = _BREAKS if status in _REFUSES_MODE else self._breaks
+            return False
+        self._mode, self._in_mode, self._patience = mode, 0, self._fresh()
+        return True
+
+    def _check_source(self, digest: Digest) -> None:
+        """Tell whose fault it is that the registry counted another digest; only the way there is worth another try."""
+        found = sha256()
+        for piece in self._again():
+            self._require_wanted()
+            found.update(piece)
+        if found.hexdigest() != digest.hex:
+            raise ChangedError
+        if self._checked:
+            host, step = self._place.channel.host, self._place.step
+            raise ContentMismatchError(f"the registry `{host}` gets other bytes than it is sent with {step}")
+        self._checked = True
+
+    def _drop(self) -> None:
+        sessions = [session for session in (self._session, self._lost) if session is not None]
+        self._session = self._lost = None
+        for session in sessions:
+            session.close()
+            session.cancel(self._farewell())
+
+    def _require_wanted(self) -> None:
+        if self._given_up.is_set():
+            raise DeployError(f"{self._place.step} was given up")
+
+    def _fresh(self) -> Patience:
+        return Patience(self._place.channel.pace, self._wait)
+
+    def _farewell(self) -> Patience:
+        return Patience(self._place.channel.pace, lambda _: None, tries=1)
+
+    def _wait(self, seconds: float) -> None:
+        self._given_up.wait(seconds)
+
+
+def _generator(pieces: Iterable[bytes]) -> Generator[bytes, None, None]:
+    yield from pieces
+
+
+def _changed(place: Place) -> UnusableInputError:
+    return UnusableInputError(
+        f"the source of {place.step} changed while it was sent",
+        hint="build again when whatever writes the model has finished",
+    )

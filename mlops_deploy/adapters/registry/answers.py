@@ -1,0 +1,164 @@
+"""What a registry answers: read within bounds, and told in one line when it is a refusal."""
+
+import json
+import re
+import ssl
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import Final, Protocol, Self
+
+from urllib3 import HTTPHeaderDict
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, ReadTimeoutError
+
+from mlops_deploy.adapters.registry.pace import RETRIED
+from mlops_deploy.errors import ContentMismatchError, DeployError, UnreachableError, UnusableInputError
+
+NETWORK: Final = (HTTPError, HTTPException, OSError)
+"""What fails on the way to a registry and back."""
+
+_SAID: Final = 64 * 2**10
+_PIECE: Final = 256 * 2**10
+_LINE: Final = 300
+_NOT_FOUND: Final = 404
+
+Headers = HTTPHeaderDict
+"""Headers by their names, whatever their case, each with all its values."""
+
+
+class Body(Protocol):
+    """An answer whose body has not been read."""
+
+    @property
+    def status(self) -> int: ...  # noqa: D102
+
+    @property
+    def headers(self) -> HTTPHeaderDict: ...  # noqa: D102
+
+    def read1(self, amount: int, /) -> bytes: ...  # noqa: D102
+
+    def close(self) -> None: ...  # noqa: D102
+
+    @property
+    def closed(self) -> bool: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer with the beginning of its body."""
+
+    status: int
+    headers: HTTPHeaderDict
+    data: bytes
+
+    @classmethod
+    def of(cls, answer: Body) -> Self:
+        """Read what is worth reading, and leave the connection free for the next request, or closed."""
+        try:
+            data = bounded(answer, _SAID, 10.0)
+        except NETWORK:
+            data = b""
+        if not answer.closed:
+            answer.close()
+        return cls(status=answer.status, headers=answer.headers, data=data[:_SAID])
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The codes of the errors that it names, `BLOB_UNKNOWN` for one."""
+        return tuple(str(error.get("code")) for error in _errors(self.data))
+
+
+def bounded(answer: Body, limit: int, seconds: float) -> bytes:
+    """The body, as it is on the wire, or its first `limit` + 1 bytes; raises `TimeoutError` after `seconds`."""
+    until, pieces, length = time.monotonic() + seconds, [], 0
+    while length <= limit and (piece := answer.read1(min(_PIECE, limit + 1 - length))):
+        pieces.append(piece)
+        length += len(piece)
+        if time.monotonic() > until:
+            raise TimeoutError(f"its answer did not end in {seconds:g} s")
+    return b"".join(pieces)
+
+
+def require_plain(headers: HTTPHeaderDict, host: str, step: str) -> None:
+    """Refuse a body that was compressed for the way: nobody asked for it, and it may be a bomb."""
+    if (encoding := (headers.get("Content-Encoding") or "identity").strip().lower()) not in {"identity", ""}:
+        raise ContentMismatchError(f"the registry `{host}` sent {step} encoded as `{printable(encoding)[:40]}`")
+
+
+def refusal(host: str, step: str, status: int, told: str) -> DeployError:
+    """The error for an answer that ends a step; `told` is the registry's own words."""
+    tail = f": {told}" if told else ""
+    if status in RETRIED or status >= 500:  # noqa: PLR2004 - all server errors
+        return UnreachableError(f"the registry `{host}` keeps answering {status} to {step}{tail}", hint=LATER)
+    if status == _NOT_FOUND:
+        return UnusableInputError(f"the registry `{host}` has nothing there for {step} ({status}){tail}")
+    return UnusableInputError(f"the registry `{host}` refused {step} with {status}{tail}")
+
+
+LATER: Final = "try again; what has arrived whole is not sent again"
+
+
+def reason(error: BaseException) -> str:
+    """Why a connection failed, in a few words that hold nothing of the request."""
+    return next((found for one in _causes(error) if (found := _reason(one))), "the connection broke off")
+
+
+def _reason(error: BaseException) -> str | None:
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not trusted: {error.verify_message}"
+        case NameResolutionError():
+            return "its name is not known"
+        case ConnectTimeoutError() | ReadTimeoutError():
+            return "no answer in time"
+        case OSError() if error.strerror or isinstance(error, TimeoutError):
+            return printable((error.strerror or str(error)).lower()) or "no answer in time"
+        case _:
+            return None
+
+
+def _causes(error: BaseException) -> Iterable[BaseException]:
+    """The error and what it was made of, outermost first, each once."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        one = waiting.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        parts = (*one.args, getattr(one, "reason", None), one.__cause__, one.__context__)
+        waiting += [part for part in parts if isinstance(part, BaseException)]
+
+
+def said(data: bytes) -> str:
+    """What the body of a refusal says, in one printable line; empty when it says nothing."""
+    told = "; ".join(_told(error) for error in _errors(data)[:3])
+    return printable(told or _text(data.decode(errors="replace")))
+
+
+def _errors(data: bytes) -> list[Mapping[str, object]]:
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return []
+    errors = found.get("errors") if isinstance(found, dict) else None
+    return [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
+
+
+def _told(error: Mapping[str, object]) -> str:
+    code, message, detail = error.get("code"), error.get("message"), error.get("detail")
+    told = ": ".join(str(part) for part in (code, message) if isinstance(part, str) and part)
+    return f"{told} ({detail[:120]})" if isinstance(detail, str) and detail and detail != message else told
+
+
+def _text(text: str) -> str:
+    title = re.search(r"<title[^>]*>([^<]*)", text, re.IGNORECASE)
+    return title[1] if title else re.sub(r"<[^>]*>", " ", text)
+
+
+def printable(text: str) -> str:
+    """`text` in one line of bounded length; queries of URLs may grant access, so they go."""
+    line = re.sub(r"(\w+://[^\s?\"'<>]*)\?[^\s\"'<>]*", r"\1?…", text[: 16 * _LINE])
+    line = " ".join("".join(c if c.isprintable() else " " for c in line).split())
+    return line if len(line) <= _LINE else line[: _LINE - 1] + "…"
