@@ -46,7 +46,7 @@ ALLOWED = {
     "__main__": {"cli"},
     "__init__": set(),
 }
-EXTRA = {"cli.wiring": {"adapters"}, "cli.puller": {"adapters.registry"}}
+EXTRA = {"cli.wiring": {"adapters"}, "cli.puller": {"adapters.process", "adapters.registry"}}
 
 ONLY_IN = {
     "docker": ("adapters",),

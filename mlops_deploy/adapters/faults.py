@@ -16,6 +16,7 @@ _BOOTSTRAP_CODES: Final = {
     65: "the carrier is damaged, or carries another model than the job asks for",
     73: "the slot's volume cannot be written to",
     74: "the slot's volume has no room, or fails",
+    75: "the registry of the carrier does not answer",
     77: "something else stands in the model's place on the slot's volume",
     78: "its settings are wrong",
     137: "it was killed",

@@ -71,6 +71,7 @@ def exit_code(failed: DeployError | OSError) -> int:
 def _pull(environ: Mapping[str, str]) -> None:
     from pathlib import Path
 
+    from mlops_deploy.adapters.process import LocalRunner
     from mlops_deploy.adapters.registry.registries import HttpRegistries
     from mlops_deploy.api.pull import pull
     from mlops_deploy.spec.refs import ContentId, ImageRef
@@ -82,7 +83,7 @@ def _pull(environ: Mapping[str, str]) -> None:
     if not volume.is_absolute():
         raise UnusableInputError(f"MODEL_VOLUME must be an absolute path, not `{volume}`")
     content = ContentId(_setting(environ, "MODEL_ID"))
-    pulled = pull(ref, volume, HttpRegistries(environ), Lines(), content_id=content)
+    pulled = pull(ref, volume, HttpRegistries(environ, LocalRunner()), Lines(), content_id=content)
     sys.stdout.write(f"{pulled.line}\n")
 
 
