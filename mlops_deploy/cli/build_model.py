@@ -41,6 +41,7 @@ class Choices:
     archive: Path | None
     pushes: "tuple[ImageRef, ...]"
     parallel: int
+    insecure_registries: tuple[str, ...]
     shells: tuple[Path, ...]
     builder: Literal["native", "docker"]
     digest_file: Path | None
@@ -95,6 +96,7 @@ class Choices:
     show_default=True,
     help="Layers sent at the same time where all places are registries.",
 )
+@options.insecure_registries
 @click.option("--digest-file", type=options.SomePath(), metavar="FILE", help="Write the digest there, too.")
 @options.config_file
 @options.output
@@ -148,7 +150,7 @@ def _build_natively(choices: Choices, project: Project, build: "ModelBuild", tel
     from mlops_deploy.api.pushing import RegistryDestination
 
     refs = choices.pushes
-    pushes = push_destinations(refs, choices.parallel) if refs else ()
+    pushes = push_destinations(refs, choices.parallel, choices.insecure_registries) if refs else ()
     wanted = Wanted(load=choices.load, store=choices.store, archive=choices.archive, pushes=pushes)
     if wanted.only_pushes and build.tags:
         raise click.UsageError("`-t` names what goes elsewhere than to a registry; `--push` REF has its own `:TAG`")

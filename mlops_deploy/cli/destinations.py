@@ -96,11 +96,13 @@ def _push_ref(text: str) -> "ImageRef":
     return ref
 
 
-def push_destinations(refs: "Sequence[ImageRef]", abreast: int) -> "tuple[RegistryDestination, ...]":
+def push_destinations(
+    refs: "Sequence[ImageRef]", abreast: int, insecure: "Sequence[str]" = ()
+) -> "tuple[RegistryDestination, ...]":
     """One place for each repository, with all tags that it gets; later ones of a registry take over from earlier."""
     from mlops_deploy.api.pushing import RegistryDestination
 
-    registries = wiring.registries()
+    registries = wiring.registries(insecure)
     tags: dict[str, list[str | None]] = {}
     for ref in refs:
         tags.setdefault(ref.name, []).append(ref.tag)
