@@ -4,7 +4,7 @@ import pytest
 
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.oci.types import Platform
-from mlops_deploy.store.lockfile import pin_shells, pinned_shells
+from mlops_deploy.store.lockfile import pin_shells, pin_source, pinned_shells, pinned_source
 from tests.fakes.carriers import ARM64, fake_shell
 
 
@@ -39,3 +39,22 @@ def test_garbage_is_refused_with_a_way_out(tmp_path, garbage):
     with pytest.raises(UnusableInputError, match="is not a lock file") as caught:
         pinned_shells(tmp_path / "mlops.lock")
     assert caught.value.hint
+
+
+def test_shells_and_sources_are_pinned_side_by_side(tmp_path):
+    path, url = tmp_path / "mlops.lock", "https://example.com/net.onnx"
+    assert pinned_source(path, url) is None
+    pin_source(path, url, "a" * 64)
+    pin_shells(path, [fake_shell(tmp_path)])
+    assert pinned_source(path, url) == "a" * 64
+    assert len(pinned_shells(path)) == 1
+    pin_source(path, url, "b" * 64)
+    assert (pinned_source(path, url), len(pinned_shells(path))) == ("b" * 64, 1)
+    assert pinned_source(path, "https://example.com/other") is None
+
+
+@pytest.mark.parametrize("garbage", ['{"sources": 5}', '{"sources": {"u": 5}}', '{"sources": {"u": {"sha256": "x"}}}'])
+def test_garbage_in_place_of_a_source_is_refused(tmp_path, garbage):
+    (tmp_path / "mlops.lock").write_text(garbage)
+    with pytest.raises(UnusableInputError, match="is not a lock file"):
+        pinned_source(tmp_path / "mlops.lock", "u")
