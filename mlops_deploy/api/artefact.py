@@ -65,7 +65,7 @@ def make_artefact(
         server_id=server_id,
         job=job,
         proof=make_proof(spec, preset, carrier.content_id),
-        puller=named.puller and named.puller.ref,
+        puller=None if named.puller is None else named.puller.ref,
     )
 
 

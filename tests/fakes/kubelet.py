@@ -2,7 +2,8 @@
 
 Init containers run one after the other, each to its end; one that fails ends the attempt. Then all containers start, in
 no order that anybody promises. A `$(NAME)` in values, commands and probes is replaced, `$$` is a dollar. An emptyDir is
-root's and open to all (0777); an image volume is the image's own tree, read-only.
+root's and open to all (0777); an image volume is the image's own tree, read-only; of a secret and a config map the keys
+that are listed are there, each under its path, for everybody to read.
 """
 
 import http.client
@@ -66,6 +67,8 @@ class Pod:
     name: str
     spec: Json
     folder: Path
+    objects: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
+    """The data of secrets and config maps by their names."""
     _images: list[str] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -168,6 +171,10 @@ class Pod:
             case {"emptyDir": settings} if settings.get("medium") != "Memory":
                 place.mkdir()
                 place.chmod(0o777)
+            case {"secret": {"secretName": name, "items": items}} | {"configMap": {"name": name, "items": items}}:
+                place.mkdir()
+                for item in items:
+                    (place / item["path"]).write_bytes(self.objects[name][item["key"]])
             case {"image": {"reference": reference}}:
                 place.mkdir()
                 made = docker("create", "--pull", "never", reference, "none").stdout.strip()

@@ -42,29 +42,33 @@ def registry_server(
     tls: tuple[Path, Path] | None = None,
     client_ca: Path | None = None,
     port: int | None = None,
+    address: str = "127.0.0.1",
 ) -> Iterator[RegistryServer]:
-    """Meanwhile it answers. `htpasswd`: a file with bcrypt hashes; `tls`: certificate and key; storage in `folder`."""
+    """Meanwhile it answers at `address`, its storage in `folder`.
+
+    `htpasswd`: a file with bcrypt hashes; `tls`: certificate and key.
+    """
     program = shutil.which("docker-registry")
     assert program is not None, "no docker-registry on this machine"
     number = free_port() if port is None else port
     folder.mkdir(parents=True, exist_ok=True)
     config, log = folder / "registry.json", folder / "registry.log"
     # JSON is YAML.
-    config.write_text(json.dumps(_config(folder, number, htpasswd, tls, client_ca)))
+    config.write_text(json.dumps(_config(folder, f"{address}:{number}", htpasswd, tls, client_ca)))
     with log.open("ab") as out:
         process = subprocess.Popen([program, "serve", str(config)], stdout=out, stderr=subprocess.STDOUT)
     try:
-        _wait(process, number, log)
-        yield RegistryServer(host=f"127.0.0.1:{number}", folder=folder / "data", log=log, pid=process.pid)
+        _wait(process, (address, number), log)
+        yield RegistryServer(host=f"{address}:{number}", folder=folder / "data", log=log, pid=process.pid)
     finally:
         process.terminate()
         process.wait(20)
 
 
 def _config(
-    folder: Path, port: int, htpasswd: Path | None, tls: tuple[Path, Path] | None, client_ca: Path | None
+    folder: Path, address: str, htpasswd: Path | None, tls: tuple[Path, Path] | None, client_ca: Path | None
 ) -> dict[str, object]:
-    http: dict[str, object] = {"addr": f"127.0.0.1:{port}"}
+    http: dict[str, object] = {"addr": address}
     if tls is not None:
         http["tls"] = {"certificate": str(tls[0]), "key": str(tls[1])}
         if client_ca is not None:
@@ -80,11 +84,11 @@ def _config(
     return config
 
 
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _wait(process: subprocess.Popen[bytes], address: tuple[str, int], log: Path) -> None:
     until = time.monotonic() + 20
     while time.monotonic() < until:
         assert process.poll() is None, log.read_text(errors="replace")[-2000:]
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        with suppress(OSError), socket.create_connection(address, timeout=1):
             return
         time.sleep(0.02)
     raise AssertionError("the registry does not listen")

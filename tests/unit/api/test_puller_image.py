@@ -1,4 +1,4 @@
-"""The image that pulls: named by what it is made of, of the few modules that it needs, and refused where none can pull."""
+"""The image that pulls: named by what it is made of, and of the few modules that it needs."""
 
 import dataclasses
 import subprocess

@@ -114,7 +114,7 @@ def test_objects_are_valid_and_name_a_secret_and_a_config_map(spec, job):
         assert told == TOLD
         assert [one["mountPath"] for one in init["volumeMounts"]] == ["/model", credentials, ca]
         volumes = {one["name"]: one for one in pod["volumes"]}
-        assert volumes["credentials"]["secret"]["secretName"] == "registry-login"  # noqa: S105 - a name
+        assert volumes["credentials"]["secret"]["secretName"] == "registry-login"
         assert volumes["ca"]["configMap"]["name"] == "our-ca"
         assert "credentials" not in json.dumps(pod["containers"]), "the server sees neither"
 
