@@ -11,7 +11,7 @@ Scope = tuple[str, ...]
 _LONGEST: Final = 2**14
 _WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PART: Final = re.compile(
-    rf'(?P<key>{_WORD})\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>{_WORD}(?!=)))'
+    rf'(?P<key>{_WORD})\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s,"]+))'
     rf"|(?P<scheme>{_WORD})(?=[\s,]|$)|[^\s,]+",
     re.DOTALL,
 )
