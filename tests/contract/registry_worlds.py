@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlops_deploy.adapters.process import LocalRunner
+from mlops_deploy.adapters.registry.pace import Pace
 from mlops_deploy.adapters.registry.registries import HttpRegistries
 from mlops_deploy.ports import Repository
 from mlops_deploy.spec.refs import ImageRef
@@ -14,6 +16,10 @@ from tests.fakes.registry import FakeRegistry, Personality, cloud, distribution
 from tests.integration.registry_server import registry_server
 
 USER, PASSWORD = "ann", "s3cret-of-ann"
+
+
+QUICK = Pace(first=0.002, longest=0.02, silence=10, commit=10, farewell=1)
+"""Waits that a test has time for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +31,12 @@ class World:
     environ: Mapping[str, str] = field(default_factory=dict)
     fake: FakeRegistry | None = None
 
-    def repository(self, path: str) -> Repository:
-        """As the product sees it, from a process that has seen nothing yet."""
-        return HttpRegistries(self.environ).repository(ImageRef.parse(f"{self.host}/{path}"))
+    def repository(self, path: str, *, host: str | None = None, pace: Pace = QUICK) -> Repository:
+        """As the product sees it, from a process of its own; `host`: by way of a proxy."""
+        registries = HttpRegistries(self.environ, LocalRunner())
+        found = registries.repository(ImageRef.parse(f"{host or self.host}/{path}"))
+        found._channel.pace = pace  # type: ignore[attr-defined]
+        return found
 
 
 @contextmanager

@@ -70,7 +70,7 @@ def test_a_cut_counts_over_connections(echo):
 
 def test_resets(echo):
     echo.cut(0, direction="down", reset=True)
-    with pytest.raises(OSError, match="reset|not connected"):
+    with pytest.raises(OSError, match=r"reset|not connected"):
         talk(echo)
 
 
