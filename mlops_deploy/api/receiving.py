@@ -1,8 +1,9 @@
 """Fetch the files of a model into a stage: layers side by side, each byte hashed once, while it is written."""
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, closing
+from itertools import dropwhile
 from threading import Event, Lock, Thread
 from typing import Final
 
@@ -10,7 +11,8 @@ from mlops_deploy.errors import ContentMismatchError
 from mlops_deploy.oci.layer_stream import Layers, LayerStream
 from mlops_deploy.oci.metadata import FileSum
 from mlops_deploy.oci.names import shown
-from mlops_deploy.oci.places import Places, places
+from mlops_deploy.oci.places import Place, Places, places
+from mlops_deploy.oci.tar import padding
 from mlops_deploy.oci.types import Descriptor
 from mlops_deploy.oci.untar import Kind, Member, TarDamageError, TarReader
 from mlops_deploy.store.stage import Stage, StageFile
@@ -75,60 +77,71 @@ class Receiver:
             return self._waiting.pop() if self._waiting and not self._stopped.is_set() else None
 
     def _layer(self, layer: Descriptor) -> None:
-        start = self._start(layer)
-        if start is None:
+        known = self._places.get(layer.digest, ())
+        left = tuple(dropwhile(self._is_there, known))
+        if known and not left:
             return
         try:
-            self._read(layer, start)
+            self._read(layer, left[0] if left else None)
         except TarDamageError as damage:
             raise _damaged(f"layer `{layer.digest}`: {damage}") from damage
         except FileNotFoundError as error:
             raise _damaged(f"layer `{layer.digest}` is missing") from error
 
-    def _read(self, layer: Descriptor, start: int) -> None:
-        with closing(LayerStream(self._layers, layer, start)) as stream:
+    def _is_there(self, place: Place) -> bool:
+        """Whether an earlier try has left the whole file."""
+        file = self._missing.get(place.path)
+        if file is None or not self._stage.is_right(file.path, file.size, file.sha256):
+            return False
+        self._take(file.path)
+        self._count(adopted=file.size)
+        return True
+
+    def _read(self, layer: Descriptor, first: Place | None) -> None:
+        """Read a layer from its start; or from the first byte on that is missing of the file `first`."""
+        with ExitStack() as streams:
+            file = self._take(first.path) if first else None
+            if first and file:
+                with self._stage.open(file.path, file.size) as target:
+                    stream = self._stream(streams, layer, first.content + target.kept)
+                    self._fill(target, file, stream.exactly(file.size - target.kept), layer, first.content)
+                start = first.content + file.size
+                stream.skip(len(padding(file.size)))
+                start += len(padding(file.size))
+            else:
+                start, stream = 0, self._stream(streams, layer, 0)
             reader = TarReader(stream)
             for member in reader.members():
                 if member.kind is not Kind.FOLDER:
-                    self._file(reader, member, layer, start + member.offset)
+                    self._member(reader, member, layer, start + member.offset)
             if not stream.at_end:
                 raise TarDamageError("something follows its end")
 
-    def _start(self, layer: Descriptor) -> int | None:
-        """Where to begin to read: after the files that an earlier try has left whole; None when it has left all."""
-        known = self._places.get(layer.digest, ())
-        for place in known:
-            file = self._missing.get(place.path)
-            if file is None or not self._stage.is_right(file.path, file.size, file.sha256):
-                return place.offset
-            self._take(file.path)
-            self._count(adopted=file.size)
-        return None if known else 0
+    def _stream(self, streams: ExitStack, layer: Descriptor, start: int) -> LayerStream:
+        return streams.enter_context(closing(LayerStream(self._layers, layer, start)))
 
-    def _file(self, reader: TarReader, member: Member, layer: Descriptor, offset: int) -> None:
+    def _member(self, reader: TarReader, member: Member, layer: Descriptor, offset: int) -> None:
         file = self._take(member.name.removeprefix(_TOP)) if member.name.startswith(_TOP) else None
         if file is None or file.size != member.size or member.kind is not Kind.FILE:
             raise TarDamageError(f"{shown(member.name)} is not in the list of files, or another one")
         with self._stage.open(file.path, file.size) as target:
             reader.leave_out(target.kept)
-            self._count(adopted=target.kept)
-            for piece in reader.content():
-                self._write(target, piece)
-            if target.digest != file.sha256 and target.kept:
-                self._again(target, layer, offset)
-            if target.digest != file.sha256:
-                raise TarDamageError(f"the sha256 of {shown(file.path)} is {target.digest}, expected {file.sha256}")
-            self._stage.finish(file.path, target)
+            self._fill(target, file, reader.content(), layer, offset)
 
-    def _again(self, target: StageFile, layer: Descriptor, offset: int) -> None:
-        """What an earlier try had left of this file was not right."""
-        self._count(adopted=-target.kept)
-        target.restart()
-        with closing(LayerStream(self._layers, layer, offset)) as stream:
-            left = target.size
-            while left and (piece := stream.read(min(left, 2**20))):
-                self._write(target, piece)
-                left -= len(piece)
+    def _fill(self, target: StageFile, file: FileSum, pieces: Iterable[bytes], layer: Descriptor, offset: int) -> None:
+        """Write what is missing; when what was there was not right, all of it, from `offset` of the layer."""
+        self._count(adopted=target.kept)
+        for piece in pieces:
+            self._write(target, piece)
+        if target.digest != file.sha256 and target.kept:
+            self._count(adopted=-target.kept)
+            target.restart()
+            with closing(LayerStream(self._layers, layer, offset)) as stream:
+                for piece in stream.exactly(file.size):
+                    self._write(target, piece)
+        if target.digest != file.sha256:
+            raise TarDamageError(f"the sha256 of {shown(file.path)} is {target.digest}, expected {file.sha256}")
+        self._stage.finish(file.path, target)
 
     def _write(self, target: StageFile, piece: bytes) -> None:
         if self._stopped.is_set():

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--verify", "rehash", is_flag=True, help="Hash a model that is already there.")
 @options.store_folder
 @options.config_file
+@options.insecure_registries
 @options.output
 def pull(
     ref: str,
@@ -34,6 +35,7 @@ def pull(
     store: Path | None,
     file: Path,
     environment: str | None,
+    insecure_registries: tuple[str, ...],
     output: Literal["text", "json"],
 ) -> None:
     """Bring a model to DIR/v/<content id>, whole or not at all; the link DIR/<model name> names it.
@@ -46,18 +48,18 @@ def pull(
     from mlops_deploy.spec.refs import ContentId
 
     content_id = None if expect is None else ContentId(expect)
-    origin = _origin(ref, lambda: find_project(file, environment).store(store))
+    origin = _origin(ref, insecure_registries, lambda: find_project(file, environment).store(store))
     with story() as telling:
         pulled = pull_from(origin, Path.cwd() / folder, telling, content_id=content_id, rehash=rehash)
     click.echo(json.dumps(_document(pulled)) if output == "json" else pulled.line)
 
 
-def _origin(ref: str, store: "Callable[[], LayoutStore]") -> "Origin":
+def _origin(ref: str, insecure: tuple[str, ...], store: "Callable[[], LayoutStore]") -> "Origin":
     from mlops_deploy.api.origins import RegistryOrigin, StoreOrigin
     from mlops_deploy.api.registry_images import registry_ref
 
     if (remote := registry_ref(ref)) is not None:
-        return RegistryOrigin(wiring.registries(), remote)
+        return RegistryOrigin(wiring.registries(insecure), remote)
     place = store()
     return StoreOrigin(place, place.find(ref))
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 from mlops_deploy.oci.types import Descriptor
-from mlops_deploy.oci.untar import TarDamageError
+from mlops_deploy.oci.untar import CHUNK, TarDamageError
 from mlops_deploy.spec.refs import Digest
 
 _WORTH_ASKING: Final = 2**20
@@ -54,6 +54,14 @@ class LayerStream:
             self._asked += size
             return
         while size and (piece := self.read(size)):
+            size -= len(piece)
+
+    def exactly(self, size: int) -> Iterator[bytes]:
+        """The next `size` bytes; raises `TarDamageError` when the layer ends before."""
+        while size:
+            if not (piece := self.read(min(size, CHUNK))):
+                raise TarDamageError("it ends too early")
+            yield piece
             size -= len(piece)
 
     def close(self) -> None:

@@ -16,10 +16,10 @@ from mlops_deploy.spec.refs import Digest
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A file of a model, and the offset of its header in the layer."""
+    """A file of a model, and the offset of its first byte in the layer."""
 
     path: str
-    offset: int
+    content: int
 
 
 Places = Mapping[Digest, tuple[Place, ...]]
@@ -37,8 +37,8 @@ def _places(plan: LayerPlan) -> list[Place]:
     found: list[Place] = []
     at = 0
     for entry in plan.entries:
+        at += len(header(entry))
         if isinstance(entry, ModelFile):
             found.append(Place(entry.file.path, at))
-        size = content_size(entry)
-        at += len(header(entry)) + size + len(padding(size))
+        at += content_size(entry) + len(padding(content_size(entry)))
     return found

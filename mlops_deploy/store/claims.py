@@ -91,7 +91,7 @@ class Claims:
         self._patience = patience
         self._waited = self._last = 0
 
-    def taken(self, *, look: float = _LOOK) -> Claim | None:
+    def taken(self) -> Claim | None:
         """Make a claim, and take over what dead ones of any model have left; None while another copies this model.
 
         Raises `OSError` when a claim cannot be made, `FileExistsError` when somebody else was faster.
@@ -100,7 +100,7 @@ class Claims:
         last = max((one.number for one in dead if one.content == self._content), default=0)
         if last != self._last:
             self._waited, self._last = 0, last
-        if dead and not self._nobody_copies(look):
+        if dead and not self._nobody_copies(_LOOK):
             if last and self._has_fifo() and self._waited < self._patience:
                 self._waited += 1
                 return None
