@@ -38,7 +38,7 @@ class Pace:
 
 
 class Patience:
-    """The tries of one thing. `sleep` may return early, when the thing is not wanted any more."""
+    """The tries of one thing. `sleep` may return early, and true, when the thing is not wanted any more."""
 
     def __init__(self, pace: Pace, sleep: Callable[[float], object] | None = None, *, tries: int | None = None) -> None:
         self._pace = pace
@@ -53,8 +53,7 @@ class Patience:
         wait = self.delay(after)
         if self._failed >= self._tries or self._pace.now() + wait > self._until:
             return False
-        self._sleep(wait)
-        return True
+        return not self._sleep(wait)
 
     def delay(self, after: float | None) -> float:
         """Twice as long each time, and never the same for two that failed together."""

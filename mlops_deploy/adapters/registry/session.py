@@ -183,13 +183,14 @@ class Session:
             raise ChangedError
 
     def _answered(self, *, early: bool) -> None:
-        outgoing, self._outgoing = self._outgoing, None
-        if outgoing is None:
+        if (outgoing := self._outgoing) is None:
             return
         try:
             reply = outgoing.answer()
         except NETWORK as error:
             raise self._broken(error) from error
+        finally:
+            self._outgoing = None
         self._channel.heard(reply.status)
         if early or reply.status not in _TAKEN:
             raise self._refused(reply)

@@ -1,7 +1,7 @@
 """One blob on its way up, in one pass: when a session is lost, another is opened and what was sent is read anew."""
 
-from collections.abc import Callable, Generator, Iterable
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from hashlib import sha256
 from threading import Event, Lock
 from typing import Final
@@ -51,14 +51,15 @@ class HttpUpload:
             raise AssertionError("more bytes than the blob has")
         with self._busy:
             if self._mode.kind != "whole":
-                self._insist(lambda session: session.send(block[session.offset - self._reached :]))
+                with self._dropping():
+                    self._insist(lambda session: session.send(block[session.offset - self._reached :]))
             self._reached += len(block)
 
     def commit(self, digest: Digest) -> None:
         """See `ports.Upload`."""
         if self._reached != self._size:
             raise AssertionError("fewer bytes than the blob has")
-        with self._busy:
+        with self._busy, self._dropping():
             self._insist(lambda session: self._close(session, digest), digest)
             self._session = None
         if self._mode != self._first:
@@ -91,25 +92,30 @@ class HttpUpload:
                     return
                 deed(session)
             except BreakError as broken:
-                self._require_wanted()
                 self._recover(broken, digest)
-            except ChangedError:
-                self._drop()
-                raise _changed(self._place) from None
-            except BaseException:
-                self._drop()
-                raise
             else:
                 return
+
+    @contextmanager
+    def _dropping(self) -> Iterator[None]:
+        """Leave nothing half done behind an error."""
+        try:
+            yield
+        except ChangedError:
+            self._drop()
+            raise _changed(self._place) from None
+        except BaseException:
+            self._drop()
+            raise
 
     def _begin(self) -> Session:
         """The session that was lost if it can go on, else a new one; with all in it that has been sent before."""
         lost, self._lost = self._lost, None
-        if lost is not None and self._mode.kind != "whole" and lost.found_again():
-            session = lost
-        else:
-            session = Session.begin(self._place, self._size, self._mode, self._fresh())
-        self._session = session
+        if lost is None or not lost.found_again():
+            if lost is not None:
+                lost.cancel(self._farewell())
+            lost = Session.begin(self._place, self._size, self._mode, self._fresh())
+        session = self._session = lost
         if self._mode.kind != "whole":
             self._replay(session)
         return session
@@ -131,7 +137,9 @@ class HttpUpload:
 
     def _recover(self, broken: BreakError, digest: Digest | None) -> None:
         """Choose what the next session does otherwise, and wait; raise when there is nothing left to try."""
-        if "DIGEST_INVALID" in broken.codes and digest is not None:
+        self._require_wanted()
+        other_bytes = "DIGEST_INVALID" in broken.codes and digest is not None
+        if other_bytes and digest is not None:
             self._check_source(digest)
         self._breaks += 1
         if self._reached >= self._mark + _PROGRESS:
@@ -140,7 +148,7 @@ class HttpUpload:
         session, self._session = self._session, None
         if session is not None:
             session.close()
-        changed = self._ease(broken.status)
+        changed = not other_bytes and self._ease(broken.status)
         self._lost = session if broken.status is None and not changed else None
         if session is not None and self._lost is None:
             session.cancel(self._farewell())
@@ -193,8 +201,8 @@ class HttpUpload:
     def _farewell(self) -> Patience:
         return Patience(self._place.channel.pace, lambda _: None, tries=1)
 
-    def _wait(self, seconds: float) -> None:
-        self._given_up.wait(seconds)
+    def _wait(self, seconds: float) -> bool:
+        return self._given_up.wait(seconds)
 
 
 def _generator(pieces: Iterable[bytes]) -> Generator[bytes, None, None]:
