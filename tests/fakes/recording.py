@@ -1,5 +1,6 @@
 """A web server of any behaviour, which remembers all that it was asked."""
 
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -74,6 +75,7 @@ def recording(
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+        address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
 
         def get_request(self):
             got = super().get_request()

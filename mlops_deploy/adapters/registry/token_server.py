@@ -1,0 +1,117 @@
+"""Asking the server that gives tokens."""
+
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+import urllib3
+from urllib3.exceptions import HTTPError
+from urllib3.response import BaseHTTPResponse
+from urllib3.util import Timeout
+
+from mlops_deploy.adapters.registry.addresses import refused
+from mlops_deploy.adapters.registry.hosts import Origin
+from mlops_deploy.adapters.registry.pace import RETRIED, Pace, Patience, retry_after
+from mlops_deploy.adapters.registry.trust import UntrustedError
+from mlops_deploy.errors import UnreachableError, UnusableInputError
+
+_LARGEST: Final = 2**20
+_HOPS: Final = 3
+_TIMEOUT: Final = Timeout(connect=10, read=30)
+_PACE: Final = Pace(tries=3, retry_after=15)
+_OK: Final = 200
+_MOVED: Final = frozenset({301, 302, 303, 307, 308})
+_DENIED: Final = frozenset({400, 401, 403})
+
+
+class Way(Protocol):
+    """The part of `HttpAccess` that is needed here."""
+
+    @property
+    def home(self) -> Origin:
+        """The registry's own origin."""
+        ...
+
+    def pool(self, url: str) -> urllib3.PoolManager:
+        """What asks `url`."""
+        ...
+
+    def allows(self, url: str, base: str) -> str:
+        """`url` as seen from `base`, checked."""
+        ...
+
+    def unreachable(self, error: Exception) -> UnreachableError:
+        """The error for a connection that failed."""
+        ...
+
+
+class TokenServer:
+    """See `tokens.TokenServer`. A redirect is followed on the token server's own origin alone."""
+
+    def __init__(self, way: Way) -> None:
+        self._way = way
+
+    def __call__(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
+        """See `tokens.TokenServer`."""
+        origin, home = Origin.of(url), self._way.home
+        if origin.scheme == "http" and origin.host != home.host and (headers or body):
+            raise refused(home, origin, "a password goes to another host by https alone")
+        patience = Patience(_PACE)
+        while True:
+            answer = self._followed(method, url, headers, body)
+            if isinstance(answer, BaseHTTPResponse):
+                if answer.status == _OK:
+                    return self._body(answer, origin)
+                answer.close()
+                error = _refusal(answer.status, origin, home)
+                again = answer.status in RETRIED and patience.again(retry_after(answer.headers.get("Retry-After")))
+            else:
+                error, again = answer, not isinstance(answer, UntrustedError) and patience.again()
+            if not again:
+                raise error
+
+    def _followed(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> BaseHTTPResponse | UnreachableError:
+        for _ in range(_HOPS):
+            try:
+                answer = self._way.pool(url).request(
+                    method,
+                    url,
+                    headers=dict(headers),
+                    body=body,
+                    redirect=False,
+                    retries=False,
+                    timeout=_TIMEOUT,
+                    preload_content=False,
+                )
+            except HTTPError as error:
+                return self._way.unreachable(error)
+            if answer.status not in _MOVED or method != "GET":
+                return answer
+            answer.close()
+            url = self._moved(url, answer)
+        return UnreachableError(f"the token server `{Origin.of(url)}` redirects more than {_HOPS} times")
+
+    def _moved(self, url: str, answer: BaseHTTPResponse) -> str:
+        target = self._way.allows(answer.headers.get("Location", ""), url)
+        if Origin.of(target) != Origin.of(url):
+            raise refused(self._way.home, Origin.of(target), "a token server may not pass a password on")
+        return target
+
+    def _body(self, answer: BaseHTTPResponse, origin: Origin) -> bytes:
+        try:
+            data = answer.read(_LARGEST + 1)
+        except HTTPError as error:
+            raise self._way.unreachable(error) from error
+        finally:
+            answer.close()
+        if len(data) > _LARGEST:
+            raise UnreachableError(f"the token server `{origin}` answers without end")
+        return data
+
+
+def _refusal(status: int, origin: Origin, home: Origin) -> UnreachableError | UnusableInputError:
+    message = f"the token server `{origin}` of the registry `{home.host}` answered {status}"
+    if status in _DENIED:
+        return UnusableInputError(message, hint="check the credentials, and their rights to the repository")
+    return UnreachableError(message, hint="try again a little later")
