@@ -20,6 +20,7 @@ from mlops_deploy.oci.metadata import ModelCard
 from mlops_deploy.oci.view import view_images
 from mlops_deploy.spec.deploy import DeploySpec, ModelSpec, Ready, ReleaseSpec, Resources, ServerSpec
 from mlops_deploy.spec.owner import Owner
+from mlops_deploy.spec.registry import RegistrySpec
 from mlops_deploy.store.cache import DigestCache
 from mlops_deploy.store.destination import StoreDestination
 from mlops_deploy.store.layout import LayoutStore
@@ -78,6 +79,7 @@ def supply(store, *, preset=PRESET, environ=None, **changes):
         cache=folder / "servers",
         environ=environ or {},
         launcher=LocalRunner(),
+        registries=None,
     )
 
 
@@ -227,3 +229,24 @@ def test_no_copy_goes_on_when_the_bootstrap_is_told_to_end(store, target, tmp_pa
         holds(lambda: processes_of(folder) == {})
     finally:
         os.close(holder)
+
+
+def test_a_bootstrap_that_pulls_needs_no_store_and_is_told_all_it_needs(store):
+    pushed = replace(store.find(NAME), pulled=True, tags=("127.0.0.1:5000/models/digits:1",))
+    registry = RegistrySpec(credentials="/etc/registry.json", ca="/etc/ca.crt", insecure=True)
+    artefact = supply(store, bootstrap="pull", registry=registry).artefact(pushed, None)
+    assert artefact.job["bootstrap"]["argv"] == ["@python@", "-I", "-m", "mlops_deploy.cli.puller"]
+    assert env_of(artefact, "bootstrap") == {
+        "MODEL_REF": f"127.0.0.1:5000/models/digits@{pushed.digest}",
+        "MODEL_ID": pushed.content_id.hex,
+        "MODEL_VOLUME": "@folder@/models",
+        "REGISTRY_AUTH_FILE": "/etc/registry.json",
+        "SSL_CERT_FILE": "/etc/ca.crt",
+        "MLOPS_DEPLOY_INSECURE_REGISTRIES": "127.0.0.1:5000",
+    }
+    assert str(store.path) not in json.dumps(artefact.job["bootstrap"])
+
+
+def test_a_carrier_of_the_store_alone_cannot_be_pulled(store):
+    with pytest.raises(UnusableInputError, match="is only in the store"):
+        supply(store, bootstrap="pull").artefact(store.find(NAME), None)
