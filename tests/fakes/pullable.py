@@ -1,4 +1,4 @@
-"""A carrier that can be pulled from a store, the same model as a tree for deploy.sh, and who watches what is asked for."""
+"""A carrier that can be pulled from a store, the same model as a tree for deploy.sh, and who sees what is asked for."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
