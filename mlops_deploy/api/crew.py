@@ -77,7 +77,8 @@ class Crew:
             while (job := self._next()) is not None:
                 worker.work(job)
                 self._done()
-            worker.close()
+            if self._failure is None:
+                worker.close()
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that runs the crew
             self._fail(error)
         with self._changed:

@@ -39,14 +39,14 @@ class LayerLine:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stream.__exit__(kind, error, at)
 
-    def send(self, plan: LayerPlan, known: Descriptor | None, *, look: bool = False) -> Sent:
+    def send(self, plan: LayerPlan, known: Descriptor | None, *, look: bool = False, new: bool = False) -> Sent:
         """Make every place have the layer; with `look` its files are read although the layer is known.
 
-        Places that had rather know the digest first are asked when the others have the layer: they may take it from
-        one of those.
+        `new`: no place has it from before. Places that had rather know the digest first are asked when the others have
+        the layer: they may take it from one of those.
         """
         files = plan.files
-        deferring = [place.defers(() if known else files) for place, _ in self._places]
+        deferring = [place.defers(() if known or new else files) for place, _ in self._places]
         pairs = list(zip(self._places, deferring, strict=True))
         eager = [sink for (place, sink), late in pairs if not late and (known is None or place.wants(known))]
         sent = self._stream_to(plan, eager) if known is None or eager or look else Sent(layer=known)

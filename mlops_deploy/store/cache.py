@@ -50,6 +50,14 @@ class DigestCache:
             return {path: row[1] for path, row, stamp in wanted if row is not None and row[0] == stamp}
         return {}
 
+    def written(self, files: Sequence[SourceFile]) -> frozenset[str]:
+        """Those of the files, by their path in the model, that were written to where they are since they were kept."""
+        with self._forgiving(), self._reading() as database:
+            kept = {source: stamp.split() for source, stamp, _ in database.execute(_FILES)}
+            pairs = ((file.path, kept.get(os.fsencode(file.source)), _stamp(file).split()) for file in files)
+            return frozenset(path for path, old, new in pairs if old and old[:2] == new[:2] and old[3] != new[3])
+        return frozenset()
+
     def facts(self, files: Sequence[SourceFile], revision: int) -> dict[str, Sniffed]:
         """What those files, by their path in the model, say of themselves to readers of that revision."""
         with self._forgiving(), self._reading() as database:
@@ -95,7 +103,7 @@ class DigestCache:
             yield
         except (sqlite3.OperationalError, OSError):
             pass  # absent, locked, read-only, or the disk is full
-        except (sqlite3.Error, DeployError, ValueError, TypeError):
+        except (sqlite3.Error, DeployError, ValueError, TypeError, AttributeError, IndexError):
             with suppress(OSError):
                 (self._path or Path()).unlink()
 

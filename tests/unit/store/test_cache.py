@@ -8,6 +8,7 @@ from mlops_deploy.oci.inventory import take_inventory
 from mlops_deploy.oci.packing import plan_layers
 from mlops_deploy.oci.types import LAYER, Descriptor
 from mlops_deploy.spec.refs import Digest
+from mlops_deploy.spec.requires import Sniffed
 from mlops_deploy.store import cache as cache_module
 from mlops_deploy.store.cache import DigestCache
 from tests.fakes.carriers import write_model
@@ -159,3 +160,47 @@ def test_paths_with_odd_characters(tmp_path, files):
     remember(DigestCache(path), files)
     assert set(DigestCache(path).known(files)) == {"a", "b"}
     assert list(path.parent.iterdir()) == [path]
+
+
+FACTS = {"a": Sniffed(format="onnx", requires=("onnx-opset<=17", "onnx-ir<=9")), "b": Sniffed()}
+
+
+def remember_facts(path, files, revision=3):
+    plans = plan_layers(files)
+    layers = [(plan, Descriptor(media_type=LAYER, digest=Digest("1" * 64), size=plan.size)) for plan in plans]
+    sums = {file.path: SUM for file in files}
+    DigestCache(path).remember(files, layers, sums, time.time_ns() + 10**10, facts=FACTS, revision=revision)
+
+
+def test_what_files_say_of_themselves_is_known_to_readers_of_that_revision_alone(path, files):
+    remember_facts(path, files)
+    assert DigestCache(path).facts(files, 3) == FACTS
+    assert DigestCache(path).facts(files, 4) == {}
+    remember_facts(path, files, revision=4)
+    assert DigestCache(path).facts(files, 4) == FACTS
+
+
+def test_what_another_file_said_at_the_same_place_is_not_known(path, files):
+    remember_facts(path, files)
+    other = replace(files[0], stamp=replace(files[0].stamp, mtime_ns=1))
+    assert set(DigestCache(path).facts([other, files[1]], 3)) == {"b"}
+
+
+@pytest.mark.parametrize("said", ["{}", "[]", "nonsense", "[1"])
+def test_facts_that_cannot_be_read_are_not_known(path, files, said):
+    remember_facts(path, files)
+    with sqlite3.connect(path) as database:
+        database.execute("update fact set said = ?", (said,))
+    database.close()
+    assert DigestCache(path).facts(files, 3) == {}
+
+
+def test_a_file_was_written_when_it_is_the_same_with_another_time(path, files):
+    remember(DigestCache(path), files)
+    stamp = files[0].stamp
+    written = replace(files[0], stamp=replace(stamp, mtime_ns=stamp.mtime_ns + 1))
+    replaced = replace(files[0], stamp=replace(stamp, mtime_ns=stamp.mtime_ns + 1, inode=stamp.inode + 1))
+    cache = DigestCache(path)
+    assert cache.written([written, files[1]]) == {"a"}
+    assert cache.written([replaced, files[1]]) == frozenset()
+    assert DigestCache(None).written([written]) == frozenset()

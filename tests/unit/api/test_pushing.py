@@ -1,0 +1,308 @@
+"""Carriers on their way into registries, over real sockets."""
+
+import os
+import threading
+import time
+
+import pytest
+
+from mlops_deploy.api import build_model as build_module
+from mlops_deploy.api.build_model import build_model
+from mlops_deploy.api.pushing import RegistryDestination
+from mlops_deploy.cli.destinations import push_destinations
+from mlops_deploy.compat import sniff
+from mlops_deploy.errors import DeployError, UnusableInputError
+from mlops_deploy.oci import packing
+from mlops_deploy.oci.types import INDEX
+from mlops_deploy.spec.refs import ImageRef
+from mlops_deploy.store.cache import DigestCache
+from tests.fakes.carriers import Keeper, Silent, a_build, fake_shell, write_model
+from tests.fakes.registry import Answers, FakeRegistry, distribution
+
+SHARDS = {f"{number}.safetensors": bytes([number]) * 20_000 for number in range(10)}
+TOTAL = sum(map(len, SHARDS.values()))
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path, monkeypatch):
+    """What is remembered of hosts and credentials is the test's own; small files have layers of their own."""
+    for name in ("XDG_CACHE_HOME", "HOME", "DOCKER_CONFIG"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.setattr(packing, "BIG", 10_000)
+
+
+@pytest.fixture
+def registry():
+    with FakeRegistry(distribution()).running() as running:
+        yield running
+
+
+@pytest.fixture
+def shell(tmp_path):
+    return fake_shell(tmp_path)
+
+
+@pytest.fixture
+def model(tmp_path):
+    root = write_model(tmp_path / "model", SHARDS)
+    time.sleep(0.15)  # older than the resolution of their times
+    return root
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache.sqlite"
+
+
+def places(registry, *refs, abreast=4):
+    return push_destinations([ImageRef.parse(f"{registry.host}/{ref}") for ref in refs], abreast)
+
+
+def pushed(model, shell, *to, cache=None, **named):
+    return build_model(a_build(model, shell, **named), to, DigestCache(cache), Silent())
+
+
+def nothing_is_named(registry):
+    """Neither a tag nor a manifest: at most blobs that nobody names."""
+    return not any(registry.content.tags.values()) and not any(registry.content.manifests.values())
+
+
+class TestPush:
+    def test_one_read_puts_all_of_it_under_the_tag(self, registry, model, shell):
+        (place,) = places(registry, "t/digits:1")
+        made = pushed(model, shell, place)
+        assert made.bytes_read == TOTAL
+        assert registry.content.tags["t/digits"] == {"1": str(made.carrier.digest)}
+        assert not registry.content.dangling()
+        assert {str(layer.digest) for layer in made.carrier.layers} <= registry.content.links["t/digits"]
+        assert place.sent >= sum(layer.size for layer in made.carrier.layers)
+
+    def test_the_tag_comes_last_and_after_the_manifests_and_these_after_all_blobs(self, registry, model, shell):
+        made = pushed(model, shell, *places(registry, "t/digits:1"))
+        steps = [one for one in registry.asked if one.method in {"POST", "PATCH", "PUT"}]
+        puts = [one.name for one in steps if one.step == "manifest-put"]
+        assert puts == [*(str(image.manifest.descriptor.digest) for image in made.carrier.images), "1"]
+        assert [one.step for one in steps[-2:]] == ["manifest-put"] * 2
+
+    def test_without_a_tag_it_gets_the_short_one(self, registry, model, shell):
+        made = pushed(model, shell, *places(registry, "t/digits"))
+        assert registry.content.tags["t/digits"] == {made.carrier.digest.short: str(made.carrier.digest)}
+
+    def test_other_places_get_the_same_from_the_same_read(self, registry, model, shell):
+        keeper = Keeper()
+        made = pushed(model, shell, *places(registry, "t/digits:1"), keeper)
+        assert made.bytes_read == TOTAL
+        assert set(keeper.layers) == {layer.digest for layer in made.carrier.layers}
+        assert registry.content.tags["t/digits"]
+
+    def test_the_digest_is_the_same_however_many_go_side_by_side(self, registry, model, shell):
+        digests = {
+            pushed(model, shell, *places(registry, f"n{abreast}:1", abreast=abreast)).carrier.digest
+            for abreast in (1, 2, 4)
+        }
+        assert len(digests) == 1
+
+    def test_progress_ends_at_the_whole(self, registry, model, shell):
+        story = Silent()
+        build_model(a_build(model, shell), places(registry, "t/digits:1"), DigestCache(None), story)
+        assert story.told[-1] == ("digits", TOTAL, TOTAL)
+        assert [done for _, done, _ in story.told] == sorted(done for _, done, _ in story.told)
+
+
+class TestNothingTwice:
+    def test_unchanged_is_neither_read_nor_sent_and_asks_two_questions(self, registry, model, shell, cache):
+        pushed(model, shell, *places(registry, "t/digits:1"), cache=cache)
+        registry.asked.clear()
+        (place,) = places(registry, "t/digits:1")
+        again = pushed(model, shell, place, cache=cache)
+        assert (again.bytes_read, place.sent, registry.uploaded()) == (0, 0, 0)
+        assert [step for step, _ in registry.story if step != "ping"] in (
+            ["manifest-head", "manifest-head"],
+            ["manifest", "manifest"],
+        )
+
+    def test_a_further_tag_moves_nothing_else(self, registry, model, shell, cache):
+        made = pushed(model, shell, *places(registry, "t/digits:1"), cache=cache)
+        registry.asked.clear()
+        again = pushed(model, shell, *places(registry, "t/digits:1", "t/digits:2"), cache=cache)
+        assert registry.content.tags["t/digits"]["2"] == str(made.carrier.digest)
+        assert (again.bytes_read, registry.uploaded()) == (0, 0)
+        assert [one.name for one in registry.steps("manifest-put")] == ["2"]
+
+    def test_one_of_ten_shards_changed_is_the_only_one_read_and_sent(self, registry, model, shell, cache):
+        pushed(model, shell, *places(registry, "t/digits:1"), cache=cache)
+        (model / "4.safetensors").write_bytes(b"x" * 20_000)
+        registry.asked.clear()
+        again = pushed(model, shell, *places(registry, "t/digits:1"), cache=cache)
+        assert again.bytes_read == 20_000
+        assert 20_000 < registry.uploaded() < 100_000
+        assert registry.content.tags["t/digits"]["1"] == str(again.carrier.digest)
+
+    def test_a_shard_that_was_replaced_by_an_equal_one_is_read_and_not_sent(self, registry, model, shell, cache):
+        pushed(model, shell, *places(registry, "t/digits:1"), cache=cache)
+        path = model / "4.safetensors"
+        (model.parent / "new").write_bytes(path.read_bytes())
+        (model.parent / "new").replace(path)
+        registry.asked.clear()
+        again = pushed(model, shell, *places(registry, "t/digits:1"), cache=cache)
+        assert (again.bytes_read, registry.uploaded()) == (20_000, 0)
+
+    def test_a_fresh_runner_reads_once_and_sends_nothing(self, registry, model, shell):
+        first = pushed(model, shell, *places(registry, "t/digits:1"))
+        registry.asked.clear()
+        again = pushed(model, shell, *places(registry, "t/digits:1"))
+        assert again.carrier.digest == first.carrier.digest
+        assert (again.bytes_read, registry.uploaded()) == (TOTAL, 0)
+
+    def test_a_fresh_runner_sends_what_changed_behind_the_same_name_and_size(self, registry, model, shell):
+        pushed(model, shell, *places(registry, "t/digits:1"))
+        (model / "4.safetensors").write_bytes(b"x" * 20_000)
+        registry.asked.clear()
+        story = Silent()
+        build_model(a_build(model, shell), places(registry, "t/digits:1"), DigestCache(None), story)
+        assert 20_000 < registry.uploaded() < 100_000
+        assert story.told[-1][1] == story.told[-1][2] == TOTAL + 20_000
+
+    def test_a_fresh_runner_that_keeps_it_too_reads_it_once(self, registry, model, shell):
+        pushed(model, shell, *places(registry, "t/digits:1"))
+        registry.asked.clear()
+        keeper = Keeper()
+        again = pushed(model, shell, *places(registry, "t/digits:1"), keeper)
+        assert (again.bytes_read, registry.uploaded()) == (TOTAL, 0)
+        assert set(keeper.layers) == {layer.digest for layer in again.carrier.layers}
+
+    def test_a_tag_that_names_something_else_is_simply_moved(self, registry, model, shell):
+        manifest = b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}'
+        registry.content.plant_manifest("t/digits", manifest, INDEX, "1")
+        made = pushed(model, shell, *places(registry, "t/digits:1"))
+        assert registry.content.tags["t/digits"]["1"] == str(made.carrier.digest)
+
+    def test_what_one_place_has_is_read_again_only_for_what_the_registry_lacks(self, registry, model, shell, cache):
+        keeper = Keeper()
+        first = pushed(model, shell, keeper, cache=cache)
+        again = pushed(model, shell, *places(registry, "t/digits:1"), keeper, cache=cache)
+        assert (first.bytes_read, again.bytes_read) == (TOTAL, TOTAL)
+        registry.content.tags["t/digits"].clear()
+        third = pushed(model, shell, *places(registry, "t/digits:1"), keeper, cache=cache)
+        assert third.bytes_read == 0
+
+    @pytest.mark.parametrize("mounts", [True, False])
+    def test_a_second_repository_takes_over_what_the_first_got(self, model, shell, mounts):
+        with FakeRegistry(distribution(mounts=mounts)).running() as registry:
+            made = pushed(model, shell, *places(registry, "t/one:1", "t/two:1"))
+            assert registry.content.tags["t/two"] == {"1": str(made.carrier.digest)}
+            assert not registry.content.dangling()
+            sizes = sum(layer.size for layer in made.carrier.layers)
+            assert (registry.uploaded() < 1.2 * sizes) is mounts
+            assert made.bytes_read == (TOTAL if mounts else 2 * TOTAL)
+
+    def test_what_a_better_reader_would_see_is_looked_at_again_but_not_sent(
+        self, registry, model, shell, cache, monkeypatch
+    ):
+        pushed(model, shell, *places(registry, "t/digits:1"), cache=cache)
+        registry.asked.clear()
+        monkeypatch.setattr(sniff, "REVISION", sniff.REVISION + 1)
+        again = pushed(model, shell, *places(registry, "t/digits:1"), cache=cache)
+        assert (again.bytes_read, registry.uploaded()) == (TOTAL, 0)
+        assert pushed(model, shell, *places(registry, "t/digits:1"), cache=cache).bytes_read == 0
+
+
+class TestFailure:
+    def test_no_tag_moves_anywhere_when_one_registry_refuses(self, registry, model, shell):
+        with FakeRegistry(distribution()).running() as other:
+            other.fault("manifest-put", Answers(status=403), times=99)
+            with pytest.raises(DeployError):
+                pushed(model, shell, *places(registry, "t/digits:1"), *places(other, "t/digits:1"))
+        assert not any(registry.content.tags.values())
+
+    def test_no_tag_moves_when_another_place_fails(self, registry, model, shell):
+        class Full(Keeper):
+            def end(self, digest):
+                raise DeployError("full")
+
+        with pytest.raises(DeployError, match="full"):
+            pushed(model, shell, *places(registry, "t/digits:1"), Full())
+        assert nothing_is_named(registry)
+
+    @pytest.mark.parametrize("abreast", [1, 4])
+    def test_a_refused_layer_ends_the_others_at_once(self, registry, model, shell, abreast):
+        registry.fault("start", Answers(status=403), skip=4, times=99)
+        started = time.monotonic()
+        with pytest.raises(UnusableInputError):
+            pushed(model, shell, *places(registry, "t/digits:1", abreast=abreast))
+        assert time.monotonic() - started < 5
+        assert nothing_is_named(registry)
+
+    @pytest.mark.parametrize("abreast", [1, 4])
+    def test_a_file_that_changes_while_it_is_sent_is_named_and_nothing_else_is(
+        self, registry, model, shell, monkeypatch, abreast
+    ):
+        real, calls = os.readv, []
+
+        def readv(descriptor, rooms):
+            calls.append(descriptor)
+            if len(calls) == 5:
+                with (model / "9.safetensors").open("ab") as file:
+                    file.write(b"more")
+            return real(descriptor, rooms)
+
+        monkeypatch.setattr(os, "readv", readv)
+        with pytest.raises(UnusableInputError, match=r"`9\.safetensors` changed while it was read"):
+            pushed(model, shell, *places(registry, "t/digits:1", abreast=abreast))
+        assert nothing_is_named(registry)
+
+    def test_a_file_that_changes_after_it_was_sent_is_named_too(self, registry, model, shell, monkeypatch):
+        real = build_module.require_unchanged
+
+        def changed_before(inventory):
+            (model / "0.safetensors").write_bytes(b"y" * 20_000)
+            real(inventory)
+
+        monkeypatch.setattr(build_module, "require_unchanged", changed_before)
+        with pytest.raises(UnusableInputError, match=r"`0\.safetensors` changed"):
+            pushed(model, shell, *places(registry, "t/digits:1"))
+        assert nothing_is_named(registry)
+
+    @pytest.mark.parametrize("abreast", [1, 4])
+    def test_a_read_error_names_the_file_and_the_place_and_nothing_is_pushed(
+        self, registry, model, shell, monkeypatch, abreast
+    ):
+        real, calls = os.readv, []
+
+        def readv(descriptor, rooms):
+            calls.append(descriptor)
+            if len(calls) >= 7:
+                raise OSError(5, "Input/output error")
+            return real(descriptor, rooms)
+
+        monkeypatch.setattr(os, "readv", readv)
+        with pytest.raises(DeployError, match=r"`.*safetensors` cannot be read at byte 0: [Ii]nput/output error"):
+            pushed(model, shell, *places(registry, "t/digits:1", abreast=abreast))
+        assert nothing_is_named(registry)
+
+    def test_what_failed_goes_on_with_what_is_missing(self, registry, model, shell, cache):
+        registry.fault("start", Answers(status=403), skip=6, times=99)
+        with pytest.raises(DeployError):
+            pushed(model, shell, *places(registry, "t/digits:1", abreast=1), cache=cache)
+        arrived = set(registry.content.blobs)
+        assert len(arrived) >= 4
+        registry.heal()
+        registry.asked.clear()
+        made = pushed(model, shell, *places(registry, "t/digits:1"), cache=cache)
+        assert all(registry.content.stored[digest] == 1 for digest in arrived)
+        assert made.bytes_read <= TOTAL - 20_000 * (len(arrived) - 1)
+
+    def test_an_interrupt_gives_the_open_uploads_up(self, registry, model, shell):
+        class Interrupting(RegistryDestination):
+            def ended(self, sending, size):
+                raise KeyboardInterrupt
+
+        repository = places(registry, "t/digits:1")[0]._repository
+        threads = threading.active_count()
+        with pytest.raises(KeyboardInterrupt):
+            pushed(model, shell, Interrupting(repository, ["1"]))
+        assert nothing_is_named(registry)
+        until = time.monotonic() + 5
+        while threading.active_count() > threads and time.monotonic() < until:
+            time.sleep(0.02)
+        assert not any(thread.name.startswith("Crew") for thread in threading.enumerate())
