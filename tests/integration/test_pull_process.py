@@ -9,7 +9,7 @@ from tests.integration.registry_server import registry_server
 pytestmark = pytest.mark.registry
 
 
-def test_a_model_comes_from_the_registry_alone_and_one_that_is_gone_is_told(make_local, tmp_path):
+def test_a_model_comes_from_the_registry_alone(make_local, tmp_path):
     service = make_local()
     service.configure(bootstrap="pull")
     with registry_server(tmp_path / "registry") as server:
@@ -21,8 +21,3 @@ def test_a_model_comes_from_the_registry_alone_and_one_that_is_gone_is_told(make
             service.run("release", "--model", carrier)
             assert service.serves() == version
         assert f"copied {service.name} {version}: " in service.run("logs", "--task", "bootstrap").stdout
-        other = f"{server.host}/models/{service.name}:1"
-        service.build(1, "--tag", other)
-    told = service.run("release", "--model", other, code=4).stderr
-    assert "the bootstrap ended with exit code 75" in told
-    assert service.serves() == version
