@@ -1,15 +1,16 @@
 """The keys of `mlops.yml`: one row each, for decoder, reference, schema and example alike."""
 
+from pathlib import Path
 from typing import Final, get_args
 
 from mlops_deploy.config.amounts import DEADLINE, SIZE, WAIT
 from mlops_deploy.config.environment import Environment
 from mlops_deploy.config.fields import NOTHING, Field, Table, Values
-from mlops_deploy.config.kinds import Choice, JsonMap, ListOf, Number, Parsed, PathTo, Text, Whole
+from mlops_deploy.config.kinds import Choice, JsonMap, ListOf, Number, Parsed, PathOrUrl, PathTo, Text, Whole
 from mlops_deploy.config.kubernetes_keys import KUBERNETES
 from mlops_deploy.config.nomad_keys import NOMAD
 from mlops_deploy.config.registry_keys import BOOTSTRAP, REGISTRY
-from mlops_deploy.spec.deploy import JsonValue, Ready, ReleaseSpec, Strategy, Target
+from mlops_deploy.spec.deploy import Compat, JsonValue, Ready, ReleaseSpec, Strategy, Target
 from mlops_deploy.spec.refs import IMAGE_REF_PATTERN, MODEL_NAME_PATTERN, ImageRef
 from mlops_deploy.spec.units import show_duration
 
@@ -43,13 +44,24 @@ SERVICE: Final = Field(
     required=True,
 )
 
-MODEL_PATH: Final = Field(
+MODEL_PATH: Final[Field[Path | str | None]] = Field(
     "path",
-    PathTo("the model, a file or a folder on this machine"),
-    doc="The model: a file or a folder, relative to this file. It need not be there before `build-model`.",
+    PathOrUrl("the model, a file or a folder on this machine"),
+    doc=(
+        "The model: a file or a folder, relative to this file, or one file behind `https://`, which is streamed and "
+        "never kept here. It need not be there before `build-model`."
+    ),
     default=None,
     example="model.joblib",
     required=True,
+)
+MODEL_SHA256: Final[Field[str | None]] = Field(
+    "sha256",
+    Text("64 lower-case hex digits", r"[0-9a-f]{64}", limit=64),
+    doc=("What a model behind `https://` must hash to. Without it the first build pins what it finds in `mlops.lock`."),
+    default=None,
+    example='"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"',
+    shown="what `mlops.lock` pins",
 )
 MODEL_NAME: Final[Field[str | None]] = Field(
     "name",
@@ -82,7 +94,7 @@ MODEL_SIGNATURE: Final[Field[dict[str, JsonValue] | None]] = Field(
     example="{inputs: [{name: input-0, datatype: FP64, shape: [-1, 64]}]}",
 )
 _MODEL_TABLE: Final = Table(
-    (MODEL_PATH, MODEL_NAME, MODEL_REQUIRES, MODEL_LICENCE, MODEL_SIGNATURE),
+    (MODEL_PATH, MODEL_SHA256, MODEL_NAME, MODEL_REQUIRES, MODEL_LICENCE, MODEL_SIGNATURE),
     doc="The model: what `build-model` puts into a carrier.",
 )
 MODEL: Final[Field[Values]] = Field(
@@ -238,6 +250,17 @@ RELEASE_DEADLINE: Final = Field(
 )
 _RELEASE_TABLE: Final = Table((STRATEGY, BAKE, DRAIN, RELEASE_DEADLINE), doc="How a new version takes over.")
 RELEASE: Final[Field[Values]] = Field("release", _RELEASE_TABLE, doc=_RELEASE_TABLE.doc, default=NOTHING)
+COMPAT: Final[Field[Compat]] = Field(
+    "compat",
+    Choice(get_args(Compat)),
+    doc=(
+        "What happens when a model cannot work on its server, as far as both say: `refuse` lets nothing start, `warn` "
+        "only tells."
+    ),
+    default="refuse",
+    example="refuse",
+    shown="refuse",
+)
 
 SYNONYMS: Final = {
     "app": "service",
@@ -308,6 +331,7 @@ TABLE: Final = Table(
         USER,
         READY,
         RELEASE,
+        COMPAT,
         BOOTSTRAP,
         REGISTRY,
         NOMAD,

@@ -236,6 +236,31 @@ class PathTo:
 
 
 @dataclass(frozen=True, slots=True)
+class PathOrUrl:
+    """A path as `PathTo` has it, or a file behind `https://`, which stays a text."""
+
+    what: str
+
+    @property
+    def expected(self) -> str:
+        """In words."""
+        return f"the path of {self.what}, or an `https://` URL"
+
+    def decode(self, node: Node, at: At) -> Path | str | None:
+        """The absolute path, or the URL."""
+        text = Text(self.expected, self._pattern).decode(node, at)
+        return text if text is None or "://" in text else at.folder / text
+
+    def schema(self) -> Schema:
+        """A string that is no other URL."""
+        return Text(self.expected, self._pattern).schema()
+
+    @property
+    def _pattern(self) -> str:
+        return rf"(?:https?://[^\x00-\x20\x7f]+|(?![A-Za-z][A-Za-z0-9+.-]*://){LINE})"
+
+
+@dataclass(frozen=True, slots=True)
 class ListOf(Generic[T]):
     """A list of one kind."""
 

@@ -16,7 +16,16 @@ from mlops_deploy.config.overlay import lay_over, overlay_path
 from mlops_deploy.config.read import is_there, read
 from mlops_deploy.config.registry_keys import BOOTSTRAP, REGISTRY, registry_spec
 from mlops_deploy.resources import IMAGES
-from mlops_deploy.spec.deploy import DeploySpec, GoldenRequest, ModelSpec, Ready, ReleaseSpec, Resources, ServerSpec
+from mlops_deploy.spec.deploy import (
+    DeploySpec,
+    GoldenRequest,
+    ModelSpec,
+    Ready,
+    ReleaseSpec,
+    Resources,
+    ServerSpec,
+    WebModel,
+)
 from mlops_deploy.spec.refs import is_model_name
 
 PRESETS: Final = IMAGES / "presets"
@@ -144,7 +153,11 @@ def _check_model(values: Values, whole: Mapping, at: At) -> None:
         hint = "give the model another name at `model.name`"
         at.child("service").wrong(node.mark, f"`{service}` cannot name the model too", hint)
     path = model[keys.MODEL_PATH]
-    if path is not None and not is_there(path):
+    if model[keys.MODEL_SHA256] is not None and isinstance(path, Path):
+        node = _at(whole, "model", "sha256") or whole
+        hint = "remove it: the carrier holds the hash of every file"
+        at.child("model").child("sha256").wrong(node.mark, "it is for a model behind `https://`", hint)
+    if isinstance(path, Path) and not is_there(path):
         _warn(
             whole, ("model", "path"), f"there is no model at `{path}`", "`build-model` needs it, `render` does not", at
         )
@@ -189,12 +202,14 @@ def _spec(values: Values, golden: tuple[GoldenRequest, ...], root: Path, environ
     path = model[keys.MODEL_PATH]
     if path is None:
         raise AssertionError("a required key is missing although nothing was reported")
+    web = WebModel(url=path, sha256=model[keys.MODEL_SHA256]) if isinstance(path, str) else None
     return DeploySpec(
         root=root,
         service=service,
         environment=environment,
         model=ModelSpec(
-            path=path,
+            path=path if isinstance(path, Path) else root / ".mlops" / "web" / (web.file if web else ""),
+            web=web,
             name=model[keys.MODEL_NAME] or service,
             requires=model[keys.MODEL_REQUIRES],
             licence=model[keys.MODEL_LICENCE],
@@ -219,6 +234,7 @@ def _spec(values: Values, golden: tuple[GoldenRequest, ...], root: Path, environ
             drain=release[keys.DRAIN],
             deadline=release[keys.RELEASE_DEADLINE],
         ),
+        compat=values[keys.COMPAT],
         bootstrap=values[BOOTSTRAP],
         registry=registry_spec(values[REGISTRY]),
         nomad=nomad_spec(values[NOMAD]),

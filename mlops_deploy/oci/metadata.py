@@ -88,6 +88,15 @@ def describe(card: ModelCard, files: Sequence[FileSum]) -> Metadata:
     )
 
 
+def listed(labels: Mapping[str, str], key: str) -> tuple[str, ...]:
+    """The list of texts that a carrier's label `key` holds; none where there is no such label, or it is damaged."""
+    try:
+        found = json.loads(labels.get(f"{LABEL}{key}", "[]"))
+    except (ValueError, RecursionError):
+        return ()
+    return tuple(found) if isinstance(found, list) and all(isinstance(one, str) for one in found) else ()
+
+
 def metadata_layer(metadata: Metadata, deploy_script: bytes) -> LayerPlan:
     """The last layer: what it is and how it is copied, so that a new script moves a few kilobytes."""
     return LayerPlan(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote, urlsplit
 
 from mlops_deploy.spec.kubernetes import KubernetesSpec
 from mlops_deploy.spec.nomad import NomadSpec
@@ -11,15 +12,32 @@ from mlops_deploy.spec.registry import Bootstrap, RegistrySpec
 
 Target = Literal["docker", "nomad", "kubernetes", "process"]
 Strategy = Literal["recreate", "rolling", "bluegreen", "canary", "ab", "shadow", "staging"]
+Compat = Literal["refuse", "warn"]
+"""What happens when a model cannot work on its server."""
+
 JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebModel:
+    """A model that is one file behind `https://`; `sha256` in hex, None where nobody says what it must be."""
+
+    url: str
+    sha256: str | None = None
+
+    @property
+    def file(self) -> str:
+        """What the file is called: the last part of the URL's path, empty where that has none."""
+        return unquote(urlsplit(self.url).path.rpartition("/")[2])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """A model as its user declares it; `path` is absolute, a file or a folder."""
+    """A model as its user declares it; `path` is absolute, a file or a folder; nothing is there of one on the `web`."""
 
     path: Path
     name: str
+    web: WebModel | None = None
     requires: tuple[str, ...] = ()
     licence: str | None = None
     signature: Mapping[str, JsonValue] | None = None
@@ -87,6 +105,7 @@ class DeploySpec:
     user: str | None
     ready: Ready
     release: ReleaseSpec
+    compat: Compat = "refuse"
     bootstrap: Bootstrap = "copy"
     registry: RegistrySpec = field(default_factory=RegistrySpec)
     nomad: NomadSpec = field(default_factory=NomadSpec)

@@ -1,6 +1,6 @@
 """The embedded store: an OCI image layout that skopeo, oras and crane read, plus the log of builds."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Final
 from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.oci.archive import LAYOUT
 from mlops_deploy.oci.blobs import LayoutBlobs
-from mlops_deploy.oci.metadata import LABEL
+from mlops_deploy.oci.metadata import LABEL, listed
 from mlops_deploy.oci.partial import PartialFile, reporting, sweep, sync_folder
 from mlops_deploy.oci.types import Blob, Descriptor, JsonDict
 from mlops_deploy.oci.view import view_images
@@ -26,7 +26,8 @@ class Stored:
     """A carrier in the store, as its last build names it; what others copied there has no time and no source.
 
     One that was only `pulled` is in a registry and in an engine, and not in a store. `size` is that of the model in
-    bytes, where somebody asked for this very carrier and its image says so.
+    bytes, `formats` and `requires` what it is and needs, where somebody asked for this very carrier and its image says
+    so.
     """
 
     name: str
@@ -37,6 +38,18 @@ class Stored:
     source: str | None
     pulled: bool = False
     size: int | None = None
+    formats: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+
+    def labelled(self, labels: Mapping[str, str]) -> "Stored":
+        """The same carrier with what its labels say of its model."""
+        size = labels.get(f"{LABEL}size", "")
+        return replace(
+            self,
+            size=int(size) if size.isdecimal() else None,
+            formats=listed(labels, "formats"),
+            requires=listed(labels, "requires"),
+        )
 
     @property
     def image(self) -> str:
@@ -97,17 +110,18 @@ class LayoutStore:
         return PartialFile(self._blobs)
 
     def record(
-        self, entry: log.Built, names: Sequence[ImageRef], index: Descriptor, tell: Callable[[str], None] = unheard
+        self, entry: log.Built | None, names: Sequence[ImageRef], index: Descriptor, tell: Callable[[str], None] = unheard
     ) -> None:
         """Append the build to the log, then name the carrier in `index.json`, under the store's lock.
 
-        In between, names still mean what they meant before. `tell` hears when another process holds the lock; raises
+        What was not built here, nor is newer than what was, has no entry. In between, names still mean what they meant before. `tell` hears when another process holds the lock; raises
         `LockedError` when it does so for a minute.
         """
         with locked(self.path / ".lock", f"writing to the store `{self.path}`", deadline=_LOCK_DEADLINE, tell=tell):
             sync_folder(self._blobs)
             renamed = naming.renamed(self._index(), names, index)
-            log.append(self.path / "log.jsonl", entry)
+            if entry is not None:
+                log.append(self.path / "log.jsonl", entry)
             replace_file(self.path / "index.json", renamed)
 
     def builds(self) -> Iterator[Stored]:
@@ -144,7 +158,7 @@ class LayoutStore:
     def newest(self, name: str) -> Stored | None:
         """The last build of the model `name`; None when there is none."""
         found = next((stored for stored in self.builds() if stored.name == name), None)
-        return found and self._sized(found)
+        return found and self._labelled(found)
 
     def has_carrier(self, text: str) -> bool:
         """Whether `find` knows a carrier that `text` names."""
@@ -160,14 +174,14 @@ class LayoutStore:
         found = next((stored for stored in self.builds() if _names(stored, text.removeprefix("sha256:"), tagged)), None)
         if found is None:
             raise UnusableInputError(f"no carrier `{text}` in the store `{self.path}`", hint=self._what_is_there())
-        return self._sized(found)
+        return self._labelled(found)
 
-    def _sized(self, stored: Stored) -> Stored:
+    def _labelled(self, stored: Stored) -> Stored:
         try:
-            size = view_images(LayoutBlobs(self.path), stored.digest)[0].labels.get(f"{LABEL}size", "")
+            labels = view_images(LayoutBlobs(self.path), stored.digest)[0].labels
         except DeployError:
             return stored
-        return replace(stored, size=int(size)) if size.isdecimal() else stored
+        return stored.labelled(labels)
 
     def _what_is_there(self) -> str:
         names = sorted({f"`{stored.image}:{stored.digest.short}`" for stored in self.builds()})
