@@ -4,6 +4,7 @@ A credential or token goes to the registry's own scheme, host and port, and to t
 over `https` or on its own host; never to where either redirects.
 """
 
+import json
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from typing import Final
 from urllib.parse import quote
 
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.util import Timeout
 
 from mlops_deploy.adapters.registry.addresses import check_url
@@ -21,6 +22,7 @@ from mlops_deploy.adapters.registry.challenges import Basic, Bearer, Scope, chal
 from mlops_deploy.adapters.registry.credentials import Credentials
 from mlops_deploy.adapters.registry.hosts import Origin, host_and_port, is_loopback, registry_host
 from mlops_deploy.adapters.registry.identity import Identity
+from mlops_deploy.adapters.registry.pace import Pace
 from mlops_deploy.adapters.registry.pools import Pools
 from mlops_deploy.adapters.registry.token_server import TokenServer
 from mlops_deploy.adapters.registry.tokens import Tokens
@@ -50,8 +52,10 @@ class HttpAccess:
         *,
         insecure: frozenset[str] = frozenset(),
         base: str | None = None,
+        pace: Pace | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.pace = pace or Pace()
         self._registry = registry
         self._host = registry_host(registry)
         self._credentials = credentials
@@ -71,8 +75,11 @@ class HttpAccess:
         """The registry's own scheme, host and port; the first time it may be asked which scheme it speaks."""
         with self._lock:
             if self._base is None:
-                secure = f"https://{self._host}"
-                self._base = secure if self._must_be_secure(Origin.of(secure)) else self._looked(secure)
+                found, certain = f"https://{self._host}", True
+                if not self._must_be_secure(Origin.of(found)):
+                    found, certain = self._looked(found)
+                self._base = found if certain else None
+                return found
             return self._base
 
     @property
@@ -132,23 +139,27 @@ class HttpAccess:
     def redact(self, text: str) -> str:
         """`text`, which somebody else wrote, without any secret of ours."""
         for secret in sorted((one.reveal() for one in self._secrets), key=len, reverse=True):
-            text = text.replace(secret, str(Secret(secret)))
+            for written in {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}:
+                text = text.replace(written, str(Secret(secret)))
         return text
 
     def _must_be_secure(self, origin: Origin) -> bool:
         named = {(host, port) for host, port in map(host_and_port, self._insecure) if host == origin.host}
         return not is_loopback(origin.host) and not any(port in {None, origin.port} for _, port in named)
 
-    def _looked(self, secure: str) -> str:
-        origin = Origin.of(secure)
+    def _looked(self, secure: str) -> tuple[str, bool]:
+        """By TLS or without, and whether that is certain: what refuses connections may be about to start."""
+        origin, plain = Origin.of(secure), f"http://{self._host}"
         try:
             answer = self._pools.of(origin, origin).request(
                 "GET", f"{secure}/v2/", redirect=False, retries=False, timeout=_FIRST_LOOK, preload_content=False
             )
+        except NewConnectionError:
+            return plain, host_and_port(self._host)[1] is None
         except HTTPError:
-            return f"http://{self._host}"
+            return plain, True
         answer.close()
-        return secure
+        return secure, True
 
     def _context(self, origin: Origin) -> ssl.SSLContext:
         name = str(origin).removeprefix("https://")
@@ -171,7 +182,7 @@ class HttpAccess:
 
     def _keep_quiet(self, secret: Secret) -> None:
         if len(secret.reveal()) >= _SHORTEST_SECRET:
-            self._secrets = {*self._secrets, secret, Secret(quote(secret.reveal(), safe=""))}
+            self._secrets = {*self._secrets, secret}
 
 
 def _repository(scope: Scope) -> str:

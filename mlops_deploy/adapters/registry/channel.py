@@ -10,7 +10,7 @@ from urllib3 import HTTPHeaderDict
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import Timeout
 
-from mlops_deploy.adapters.registry.answers import NETWORK, Reply, reason, refusal, said
+from mlops_deploy.adapters.registry.answers import NETWORK, Reply, never_connected, reason, refusal, said
 from mlops_deploy.adapters.registry.modes import Modes
 from mlops_deploy.adapters.registry.pace import HELD_BACK, RETRIED, Pace, Patience, retry_after
 from mlops_deploy.adapters.registry.streaming import Outgoing
@@ -18,6 +18,9 @@ from mlops_deploy.adapters.registry.trust import UntrustedError
 from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
 
 Scope = tuple[str, ...]
+
+FAILURES: Final = (*NETWORK, UnreachableError)
+"""What a request may fail with that may go well a little later; a token server has its own."""
 
 _HOPS: Final = 5
 _UNAUTHORIZED: Final = 401
@@ -97,10 +100,9 @@ class Channel:
         while True:
             try:
                 answer = self._follow(_Asked(method, headers or {}, body, silence or self.pace.silence, scope), url)
-            except UntrustedError:
-                raise
-            except NETWORK as error:
-                if (failure := self.unreachable(step, error)) and not patience.again():
+            except FAILURES as error:
+                failure = self.unreachable(step, error)
+                if not patience.again(nobody=never_connected(error)):
                     raise failure from error
                 continue
             if answer.status in expect:
@@ -110,7 +112,7 @@ class Channel:
                 raise self.refusal(step, reply, scope)
 
     def outgoing(self, method: str, url: str, headers: Mapping[str, str], scope: Scope) -> Outgoing:
-        """Begin a request whose body is sent bit by bit; not retried, not redirected. Raises what is in `NETWORK`."""
+        """Begin a request whose body is sent bit by bit; not retried, not redirected. Raises what is in `FAILURES`."""
         target = self.absolute(url)
         pool = self._access.pool(target).connection_from_url(target)
         every = {**_ALWAYS, **headers, **self._access.headers(target, scope)}
@@ -136,7 +138,8 @@ class Channel:
 
     def refusal(self, step: str, reply: Reply, scope: Scope) -> DeployError:
         """The error for an answer that ends `step`."""
-        told = self._access.redact(said(reply.data))
+        # Before it is cut to a line too: a secret cut in two would not be known again.
+        told = self._access.redact(said(self._access.redact(reply.data.decode(errors="replace")).encode()))
         if reply.status not in _DENIED:
             return refusal(self.host, step, reply.status, told)
         denied = self._access.denied(scope)
@@ -146,7 +149,9 @@ class Channel:
 
     def unreachable(self, step: str, error: Exception) -> UnreachableError:
         """The error for a registry that did not answer, or broke off; raises it when trying again cannot help."""
-        found = self._access.unreachable(error)
+        if isinstance(error, UnreachableError) and not isinstance(error, UntrustedError):
+            return error
+        found = error if isinstance(error, UntrustedError) else self._access.unreachable(error)
         if isinstance(found, UntrustedError):
             raise found from error
         message = f"the registry `{self.host}` did not answer to {step}: {self._access.redact(reason(error))}"
@@ -166,7 +171,7 @@ class Channel:
                 return answer
             answer.close()
             target = self._access.allows(location, target)
-        raise UnreachableError(f"the registry `{self.host}` redirects more than {_HOPS} times")
+        raise UnusableInputError(f"the registry `{self.host}` redirects more than {_HOPS} times")
 
     def _once(self, asked: "_Asked", target: str) -> BaseHTTPResponse:
         answer = self._access.pool(target).request(

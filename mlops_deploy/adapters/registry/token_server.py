@@ -16,8 +16,6 @@ from mlops_deploy.errors import UnreachableError, UnusableInputError
 
 _LARGEST: Final = 2**20
 _HOPS: Final = 3
-_TIMEOUT: Final = Timeout(connect=10, read=30)
-_PACE: Final = Pace(tries=3, retry_after=15)
 _OK: Final = 200
 _MOVED: Final = frozenset({301, 302, 303, 307, 308})
 _DENIED: Final = frozenset({400, 401, 403})
@@ -25,6 +23,8 @@ _DENIED: Final = frozenset({400, 401, 403})
 
 class Way(Protocol):
     """The part of `HttpAccess` that is needed here."""
+
+    pace: Pace
 
     @property
     def home(self) -> Origin:
@@ -55,7 +55,7 @@ class TokenServer:
         origin, home = Origin.of(url), self._way.home
         if origin.scheme == "http" and origin.host != home.host and (headers or body):
             raise refused(home, origin, "a password goes to another host by https alone")
-        patience = Patience(_PACE)
+        patience = Patience(self._way.pace)
         while True:
             answer = self._followed(method, url, headers, body)
             if isinstance(answer, BaseHTTPResponse):
@@ -81,7 +81,7 @@ class TokenServer:
                     body=body,
                     redirect=False,
                     retries=False,
-                    timeout=_TIMEOUT,
+                    timeout=Timeout(self._way.pace.connect, self._way.pace.silence),
                     preload_content=False,
                 )
             except HTTPError as error:

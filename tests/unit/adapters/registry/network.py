@@ -57,4 +57,4 @@ def access_to(registry, environ, *, certificates=(), **more):
 
 def channel_to(registry, environ, **more):
     pace = Pace(connect=5, silence=5, tries=2, first=0.01, longest=0.01)
-    return Channel(registry, access_to(registry, environ, **more), pace=pace)
+    return Channel(registry, access_to(registry, environ, pace=pace, **more), pace=pace)
