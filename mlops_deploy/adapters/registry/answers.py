@@ -10,7 +10,7 @@ from http.client import HTTPException
 from typing import Final, Protocol, Self
 
 from urllib3 import HTTPHeaderDict
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, ReadTimeoutError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError, ReadTimeoutError
 
 from mlops_deploy.adapters.registry.pace import RETRIED
 from mlops_deploy.errors import ContentMismatchError, DeployError, UnreachableError, UnusableInputError
@@ -80,9 +80,10 @@ def bounded(answer: Body, limit: int, seconds: float) -> bytes:
     return b"".join(pieces)
 
 
-def require_plain(headers: HTTPHeaderDict, host: str, step: str) -> None:
+def require_plain(answer: Body, host: str, step: str) -> None:
     """Refuse a body that was compressed for the way: nobody asked for it, and it may be a bomb."""
-    if (encoding := (headers.get("Content-Encoding") or "identity").strip().lower()) not in {"identity", ""}:
+    if (encoding := (answer.headers.get("Content-Encoding") or "identity").strip().lower()) not in {"identity", ""}:
+        answer.close()
         raise ContentMismatchError(f"the registry `{host}` sent {step} encoded as `{printable(encoding)[:40]}`")
 
 
@@ -99,6 +100,11 @@ def refusal(host: str, step: str, status: int, told: str) -> DeployError:
 LATER: Final = "try again; what has arrived whole is not sent again"
 
 
+def never_connected(error: BaseException) -> bool:
+    """Whether nobody listens there, or nobody knows where that is."""
+    return any(isinstance(one, NewConnectionError) for one in _causes(error))
+
+
 def reason(error: BaseException) -> str:
     """Why a connection failed, in a few words that hold nothing of the request."""
     return next((found for one in _causes(error) if (found := _reason(one))), "the connection broke off")
@@ -110,6 +116,8 @@ def _reason(error: BaseException) -> str | None:
             return f"its certificate is not trusted: {error.verify_message}"
         case NameResolutionError():
             return "its name is not known"
+        case NewConnectionError():
+            return None
         case ConnectTimeoutError() | ReadTimeoutError():
             return "no answer in time"
         case OSError() if error.strerror or isinstance(error, TimeoutError):
@@ -133,8 +141,9 @@ def _causes(error: BaseException) -> Iterable[BaseException]:
 
 def said(data: bytes) -> str:
     """What the body of a refusal says, in one printable line; empty when it says nothing."""
-    told = "; ".join(_told(error) for error in _errors(data)[:3])
-    return printable(told or _text(data.decode(errors="replace")))
+    if errors := _errors(data):
+        return printable("; ".join(told for error in errors[:3] if (told := _told(error))))
+    return printable(_text(data.decode(errors="replace")))
 
 
 def _errors(data: bytes) -> list[Mapping[str, object]]:
@@ -153,6 +162,7 @@ def _told(error: Mapping[str, object]) -> str:
 
 
 def _text(text: str) -> str:
+    text = text[: 16 * _LINE]
     title = re.search(r"<title[^>]*>([^<]*)", text, re.IGNORECASE)
     return title[1] if title else re.sub(r"<[^>]*>", " ", text)
 

@@ -62,7 +62,7 @@ class Download:
             "GET", self.url, step=self.step, scope=self.scope, expect=_EXPECTED, headers=headers, patience=patience
         )
         if answer.status in {_OK, _PARTIAL}:
-            require_plain(answer.headers, self.channel.host, self.step)
+            require_plain(answer, self.channel.host, self.step)
             return answer
         reply = Reply.of(answer)
         if reply.status == _NOT_FOUND:

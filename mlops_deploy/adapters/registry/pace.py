@@ -25,6 +25,8 @@ class Pace:
     commit: float = 300.0
     """Until the answer to the end of a blob, which the registry may copy meanwhile."""
     tries: int = 6
+    connects: int = 4
+    """How often, when nobody listens at all."""
     first: float = 0.5
     longest: float = 15.0
     retry_after: float = 60.0
@@ -47,11 +49,15 @@ class Patience:
         self._failed = 0
         self._tries = tries or pace.tries
 
-    def again(self, after: float | None = None) -> bool:
-        """Wait before the next try, `after` seconds if the registry says so; False when it is time to give up."""
+    def again(self, after: float | None = None, *, nobody: bool = False) -> bool:
+        """Wait before the next try, `after` seconds if the registry says so; False when it is time to give up.
+
+        `nobody`: there was not even a connection.
+        """
         self._failed += 1
         wait = self.delay(after)
-        if self._failed >= self._tries or self._pace.now() + wait > self._until:
+        most = min(self._tries, self._pace.connects) if nobody else self._tries
+        if self._failed >= most or self._pace.now() + wait > self._until:
             return False
         return not self._sleep(wait)
 

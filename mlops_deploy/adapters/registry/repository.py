@@ -167,7 +167,7 @@ class HttpRepository:
             if answer.status == _NOT_FOUND:
                 Reply.of(answer)
                 return None
-            require_plain(answer.headers, self._channel.host, step)
+            require_plain(answer, self._channel.host, step)
             try:
                 data = bounded(answer, LARGEST_DOCUMENT, _DOCUMENT_SECONDS)
             except NETWORK as error:

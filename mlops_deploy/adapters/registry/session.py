@@ -8,12 +8,13 @@ from urllib.parse import quote
 
 from urllib3 import HTTPHeaderDict
 
-from mlops_deploy.adapters.registry.answers import NETWORK, Reply
+from mlops_deploy.adapters.registry.answers import LATER, Reply
+from mlops_deploy.adapters.registry.channel import FAILURES
 from mlops_deploy.adapters.registry.modes import UNSIZED, Mode
 from mlops_deploy.adapters.registry.pace import RETRIED, Patience, retry_after
 from mlops_deploy.adapters.registry.place import BreakError, Place, require_digest
 from mlops_deploy.adapters.registry.streaming import AnsweredError, Outgoing
-from mlops_deploy.errors import ContentMismatchError, DeployError
+from mlops_deploy.errors import ContentMismatchError, DeployError, UnreachableError
 from mlops_deploy.spec.refs import Digest
 
 _OK, _CREATED, _ACCEPTED, _NO_CONTENT, _NOT_FOUND = 200, 201, 202, 204, 404
@@ -69,7 +70,7 @@ class Session:
             except AnsweredError:
                 self._answered(early=True)
                 return
-            except NETWORK as error:
+            except FAILURES as error:
                 self.close()
                 raise self._broken(error) from error
             block = block[len(part) :]
@@ -84,7 +85,7 @@ class Session:
         while True:
             try:
                 reply = self._put(digest)
-            except NETWORK as error:
+            except FAILURES as error:
                 if self._arrived(digest):
                     return
                 if not patience.again():
@@ -104,12 +105,12 @@ class Session:
             outgoing = self._outgoing = self._request("PUT", self._closing(digest), {"Content-Length": str(self._size)})
             self._pour(outgoing, blob)
             reply = outgoing.answer()
-        except NETWORK as error:
+        except FAILURES as error:
             if self._arrived(digest):
                 return
             raise self._broken(error) from error
         finally:
-            self._outgoing = None
+            self.close()
         self._channel.heard(reply.status)
         if not self._settled(reply, digest):
             raise self._refused(reply)
@@ -162,7 +163,7 @@ class Session:
             headers["Content-Range"] = f"{self.offset}-{self.offset + self._left - 1}"
         try:
             self._outgoing = self._request("PATCH", self._location, headers)
-        except NETWORK as error:
+        except FAILURES as error:
             raise self._broken(error) from error
         return self._outgoing
 
@@ -179,7 +180,6 @@ class Session:
             except AnsweredError:
                 return
         if self._left:
-            outgoing.close()
             raise ChangedError
 
     def _answered(self, *, early: bool) -> None:
@@ -187,10 +187,10 @@ class Session:
             return
         try:
             reply = outgoing.answer()
-        except NETWORK as error:
+        except FAILURES as error:
             raise self._broken(error) from error
         finally:
-            self._outgoing = None
+            self.close()
         self._channel.heard(reply.status)
         if early or reply.status not in _TAKEN:
             raise self._refused(reply)
@@ -205,7 +205,7 @@ class Session:
         try:
             reply = outgoing.answer()
         finally:
-            self._outgoing = None
+            self.close()
         self._channel.heard(reply.status)
         return reply
 
@@ -244,6 +244,10 @@ class Session:
         error = self._channel.refusal(self._place.step, reply, self._place.scope)
         if reply.status in _DENIED and not again:
             raise error
+        if reply.status == _NOT_FOUND:
+            error = UnreachableError(
+                f"the registry `{self._channel.host}` loses {self._place.step} on its way", hint=LATER
+            )
         return BreakError(error, reply, at_once=again)
 
 

@@ -27,7 +27,7 @@ class Outgoing:
     def __init__(self, pool: Any, method: str, target: str, headers: Mapping[str, str], pace: Pace) -> None:  # noqa: ANN401
         self._pool = pool
         self._pace = pace
-        self._early = False
+        self._early = self._over = False
         self._unsized = "Transfer-Encoding" in headers
         self._connection = pool.lend(pace.connect)
         self._connection.patience = pace.silence
@@ -70,13 +70,16 @@ class Outgoing:
         if self._early or not answer.isclosed():
             self._connection.close()
         answer.close()
+        self._over = True
         self._pool.give_back(self._connection)
         return reply
 
     def cut(self) -> None:
         """Break it off."""
-        self._connection.cut()
+        if not self._over:
+            self._connection.cut()
 
     def close(self) -> None:
-        """Leave it as it is; of no use when another thread is in it."""
-        self._connection.close()
+        """Leave it as it is; of no use when another thread is in it, or when it has been answered."""
+        if not self._over:
+            self._connection.close()

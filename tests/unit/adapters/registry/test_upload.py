@@ -6,6 +6,7 @@ from threading import Thread, Timer
 
 import pytest
 
+from mlops_deploy.adapters.registry import modes as modes_module
 from mlops_deploy.adapters.registry.modes import STREAM, UNSIZED, WHOLE, Mode, Modes
 from mlops_deploy.errors import ContentMismatchError, DeployError, UnreachableError, UnusableInputError
 from tests.contract.registry_worlds import environ_for
@@ -121,22 +122,23 @@ def test_what_is_asked_for_is_waited(fake):
 
 def test_a_refusal_in_the_middle_of_a_body_is_seen_at_once(fake):
     fake.fault("patch", TooLarge(limit=0), times=1)
-    layer = Layer.of(64 * MIB)
+    layer = Layer(bytes(48 * MIB))
     layer.push(repository(fake.host))
-    assert fake.steps("patch")[0].received < 32 * MIB
+    assert fake.steps("patch")[0].received < 24 * MIB
     assert stored(fake, layer)
 
 
-def test_smaller_requests_follow_where_large_ones_are_refused(tmp_path):
+def test_smaller_requests_follow_where_large_ones_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(modes_module, "_CHUNKS", (960 * 1024, 320 * 1024, 80 * 1024))
     modes = Modes(tmp_path / "modes.json")
     with with_options() as fake:
-        fake.fault("patch", TooLarge(limit=40 * MIB), times=999)
-        layer = Layer.of(100 * MIB)
+        fake.fault("patch", TooLarge(limit=400 * 1024), times=999)
+        layer = Layer.of(1000 * 1024)
         layer.push(repository(fake.host, modes=modes))
         assert stored(fake, layer)
-        assert modes.mode(fake.host) == Mode(kind="chunked", chunk=32 * MIB)
+        assert modes.mode(fake.host) == Mode(kind="chunked", chunk=320 * 1024)
         fake.asked.clear()
-        Layer.of(99 * MIB).push(repository(fake.host, modes=Modes(tmp_path / "modes.json")))
+        Layer.of(990 * 1024).push(repository(fake.host, modes=Modes(tmp_path / "modes.json")))
         assert [step for step, _ in fake.story] == ["start", *["patch"] * 4, "put"]
 
 
