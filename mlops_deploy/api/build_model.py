@@ -11,6 +11,7 @@ from typing import Final
 from mlops_deploy.api.crew import Crew, Pace
 from mlops_deploy.api.layer_line import LayerLine
 from mlops_deploy.api.shells import applets
+from mlops_deploy.api.web_source import WebSource
 from mlops_deploy.compat import sniff
 from mlops_deploy.compat.requires import merged
 from mlops_deploy.oci.destination import Destination
@@ -29,9 +30,13 @@ from mlops_deploy.store.cache import DigestCache
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelBuild:
-    """What to build: the model, what is declared about it, the shells, and the names (each with a tag) it gets."""
+    """What to build: the model, what is declared about it, the shells, and the names (each with a tag) it gets.
+
+    Of a model on the `web` nothing is at its `path`.
+    """
 
     path: Path
+    web: WebSource | None = None
     card: ModelCard
     shells: tuple[Shell, ...]
     tags: tuple[ImageRef, ...] = ()
@@ -39,6 +44,10 @@ class ModelBuild:
     def __post_init__(self) -> None:
         """Refuse a name that no image can have before anything is read."""
         ImageRef.parse(self.image)
+
+    def inventory(self) -> Inventory:
+        """The model's files as they are now; raises as `take_inventory` does."""
+        return take_inventory(self.path) if self.web is None else self.web.inventory
 
     @property
     def image(self) -> str:
@@ -70,7 +79,7 @@ def build_model(build: ModelBuild, destinations: Sequence[Destination], cache: D
     When anything fails every destination is left without anything half-written, and the error is raised.
     """
     started, seen_ns = time.monotonic(), time.time_ns()
-    work = _Work(build, take_inventory(build.path), cache, story, seen_ns)
+    work = _Work(build, build.inventory(), cache, story, seen_ns)
     carrier = work.known_carrier()
     try:
         missing = [place for place in destinations if carrier is None or not place.has(carrier)]
@@ -98,8 +107,9 @@ class _Work:
         self._script = (IMAGES / "carrier" / "deploy.sh").read_bytes()
         self._shells = {shell.platform: shell_layer(shell, applets()) for shell in build.shells}
         self._plans = plan_layers(inventory.files)
-        self._sums = cache.known(inventory.files)
+        self._sums = cache.known(inventory.files) | (build.web.pins if build.web else {})
         self._layers = cache.layers(self._plans, self._sums)
+        self._written = cache.written(inventory.files)
         self._sniffed = cache.facts(inventory.files, sniff.REVISION)
         self._lock = Lock()
         self._size = inventory.size
@@ -142,7 +152,10 @@ class _Work:
         """Make a place have a layer, and remember it at once: a build that is killed later need not do it again."""
         plan = self._plans[number]
         look = not all(file.path in self._sniffed for file in plan.files)
-        sent = line.send(plan, self._layers[number], look=look)
+        new = any(file.path in self._written for file in plan.files)
+        sent = line.send(plan, self._layers[number], look=look, new=new)
+        if self._build.web is not None:
+            self._build.web.require(*sent.sums.values())
         with self._lock:
             self._layers[number] = sent.layer
             if not sent.sums:

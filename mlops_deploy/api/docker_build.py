@@ -10,7 +10,6 @@ from mlops_deploy.api.conduit import Conduit
 from mlops_deploy.api.shells import applets
 from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
 from mlops_deploy.oci.image import Carrier
-from mlops_deploy.oci.inventory import take_inventory
 from mlops_deploy.oci.metadata import metadata_layer
 from mlops_deploy.oci.packing import LayerPlan, plan_layers
 from mlops_deploy.oci.shell import shell_layer
@@ -110,7 +109,7 @@ class _Context:
 def _send(build: ModelBuild, carrier: Carrier, context: _Context) -> int:
     script = (IMAGES / "carrier" / "deploy.sh").read_bytes()
     recipe = Text(name="Dockerfile", data=(IMAGES / "carrier" / "Dockerfile").read_bytes())
-    inventory = take_inventory(build.path)
+    inventory = build.inventory()
     parts = (shell_layer(build.shells[0], applets()), *plan_layers(inventory.files))
     entries: tuple[Entry, ...] = tuple(
         entry for plan in (*parts, metadata_layer(carrier.metadata, script)) for entry in plan.entries

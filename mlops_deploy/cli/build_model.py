@@ -1,6 +1,7 @@
 """`mlops-deploy build-model`: a model becomes a carrier."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mlops_deploy.api.build_model import ModelBuild
     from mlops_deploy.oci.image import Carrier
     from mlops_deploy.ports import Story
+    from mlops_deploy.spec.deploy import WebModel
     from mlops_deploy.spec.refs import Digest, ImageRef
 
 
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
 class Choices:
     """The options of one call."""
 
-    path: Path | None
+    path: Path | str | None
+    sha256: str | None
     name: str | None
     tags: tuple[str, ...]
     load: bool
@@ -50,8 +53,15 @@ class Choices:
     output: Literal["text", "json"]
 
 
+def _hex64(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch("[0-9a-f]{64}", value):
+        raise click.BadParameter("expected 64 lower-case hex digits")
+    return value
+
+
 @click.command("build-model")
-@click.argument("path", required=False, type=options.SomePath())
+@click.argument("path", metavar="[PATH|URL]", required=False, type=options.SomePathOrUrl())
+@click.option("--sha256", callback=_hex64, metavar="HEX", help="What the file behind a URL must hash to.")
 @click.option(
     "--name", type=options.SomeText(), metavar="N", help="The model's name. By default from mlops.yml, else from PATH."
 )
@@ -103,7 +113,8 @@ class Choices:
 def build_model(**chosen: object) -> None:
     """Build the carrier image of a model.
 
-    PATH is a file or a folder, by default the model of mlops.yml. Without a destination the carrier goes to
+    PATH is a file or a folder, by default the model of mlops.yml; URL is one file behind https://, which is streamed
+    and not kept. Without a destination the carrier goes to
     .mlops/store and, when one answers, into the Docker Engine. One read of the model serves all destinations; what a
     registry has is not sent again, and a push that was broken off goes on with the layers that are missing.
     """
@@ -114,6 +125,16 @@ def build_model(**chosen: object) -> None:
     _report(choices, outcome)
     if choices.archive != STDOUT:
         click.echo(f"next: {_next_command(choices, project, outcome)}", err=True)
+
+
+def _source(choices: Choices) -> "Path | WebModel | None":
+    from mlops_deploy.spec.deploy import WebModel
+
+    if isinstance(choices.path, str):
+        return WebModel(url=choices.path, sha256=choices.sha256)
+    if choices.sha256 is not None:
+        raise click.UsageError("`--sha256` is for a model behind a URL: name that too")
+    return choices.path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,16 +152,18 @@ class Outcome:
 
 
 def _build(choices: Choices, project: Project, telling: "Story") -> Outcome:
-    from mlops_deploy.store.lockfile import pin_shells
+    from mlops_deploy.store.lockfile import pin_shells, pin_source
 
     build = model_build(
-        project, telling, path=choices.path, name=choices.name, tags=choices.tags, shells=choices.shells
+        project, telling, path=_source(choices), name=choices.name, tags=choices.tags, shells=choices.shells
     )
     if choices.digest_file is not None:
         check_digest_file(choices.digest_file, project, build, choices.archive)
     outcome = (_build_with_docker if choices.builder == "docker" else _build_natively)(choices, project, build, telling)
     if project.lock:
         pin_shells(project.lock, build.shells)
+        if build.web is not None:
+            pin_source(project.lock, build.web.model.url, outcome.carrier.metadata.files[0].sha256)
     return outcome
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mlops_deploy.api.build_model import ModelBuild
     from mlops_deploy.oci.metadata import ModelCard
     from mlops_deploy.ports import Story
+    from mlops_deploy.spec.deploy import WebModel
     from mlops_deploy.spec.refs import ImageRef
 
 
@@ -19,7 +20,7 @@ def model_build(
     project: Project,
     telling: "Story",
     *,
-    path: Path | None,
+    path: "Path | WebModel | None",
     name: str | None = None,
     tags: Sequence[str] = (),
     shells: Sequence[Path] = (),
@@ -27,13 +28,17 @@ def model_build(
     """What is to be built: the model at `path`, by default the project's; nothing of it has been read yet."""
     from mlops_deploy.api.build_model import ModelBuild
     from mlops_deploy.api.shells import choose_shells
+    from mlops_deploy.api.web_source import look_at
+    from mlops_deploy.cli import wiring
 
     if path is None:
         path = project.model()
     names = tuple(_tag(text) for text in tags)
-    card = model_card(name, project, path)
-    project.require_apart(path)
-    return ModelBuild(path=path, card=card, shells=choose_shells(shells, project.lock, telling), tags=names)
+    place = path if isinstance(path, Path) else project.web_place(path)
+    card = model_card(name, project, place)
+    project.require_apart(place)
+    web = None if isinstance(path, Path) else look_at(path, project.lock, wiring.web(), telling)
+    return ModelBuild(path=place, web=web, card=card, shells=choose_shells(shells, project.lock, telling), tags=names)
 
 
 def model_card(name: str | None, project: Project, path: Path) -> "ModelCard":

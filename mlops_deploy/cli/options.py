@@ -42,6 +42,19 @@ class SomePath(click.Path):
         return Path(value)
 
 
+class SomePathOrUrl(click.ParamType):  # type: ignore[type-arg]  # older releases of click have no argument
+    """A path, or a URL, which stays a text."""
+
+    name = "path or URL"
+
+    def convert(
+        self, value: str | PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path | str:
+        """Raise a usage error as `SomePath` does."""
+        text = os.fspath(value)
+        return text if "://" in text else SomePath().convert(value, param, ctx)
+
+
 def config_file(command: Command) -> Command:
     """`-f FILE` and `-e ENV`: which configuration, and which overlay of it."""
     overlay = click.option(

@@ -8,33 +8,43 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mlops_deploy.cli import wiring
 from mlops_deploy.cli.options import CONFIG_FILE
 
 if TYPE_CHECKING:
     from mlops_deploy.api.planning import Shelf
-    from mlops_deploy.spec.deploy import DeploySpec
+    from mlops_deploy.ports import Registries
+    from mlops_deploy.spec.deploy import DeploySpec, WebModel
     from mlops_deploy.store.cache import DigestCache
     from mlops_deploy.store.layout import LayoutStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """`spec` is None where there is no configuration and none was asked for; `files` are what it was read from."""
+    """`spec` is None where there is no configuration and none was asked for; `files` are what it was read from.
+
+    `insecure` are the registries that may be asked without trust.
+    """
 
     root: Path
     spec: "DeploySpec | None"
     files: tuple[Path, ...] = ()
+    insecure: tuple[str, ...] = ()
 
     @property
     def lock(self) -> Path | None:
         """The lock file; only a project with a configuration has one."""
         return self.root / "mlops.lock" if self.spec else None
 
-    def model(self) -> Path:
+    def model(self) -> "Path | WebModel":
         """The model that the configuration names; a usage error where there is none."""
         if self.spec is None:
             raise click.UsageError("name a model: there is no `mlops.yml` here that names one")
-        return self.spec.model.path
+        return self.spec.model.web or self.spec.model.path
+
+    def web_place(self, model: "WebModel") -> Path:
+        """Where a model on the web would be, if it were kept."""
+        return self.root / ".mlops" / "web" / model.file
 
     def inputs(self) -> tuple[Path, ...]:
         """The files of the configuration with every overlay, what they name, the model, and the lock."""
@@ -90,6 +100,10 @@ class Project:
 
         return LayoutStore(path or self._store)
 
+    def registries(self) -> "Registries":
+        """The registries that references name."""
+        return wiring.registries(self.insecure)
+
     def cache(self) -> "DigestCache":
         """What earlier builds learned of files here."""
         from mlops_deploy.store.cache import DigestCache
@@ -122,7 +136,7 @@ def shelf(project: Project) -> "Shelf":
     """Where the carriers of a project are, with what is known of the model's files."""
     from mlops_deploy.api.planning import Shelf
 
-    return Shelf(store=project.store(), cache=project.cache())
+    return Shelf(store=project.store(), cache=project.cache(), registries=project.registries)
 
 
 def _overlays(files: tuple[Path, ...]) -> tuple[Path, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mlops_deploy.ports import Clock, Engine, ImageBuilder, JobChecker, Launcher, Registries, Runner
+from mlops_deploy.ports import Clock, Engine, ImageBuilder, JobChecker, Launcher, Registries, Runner, Web
 
 if TYPE_CHECKING:
     from mlops_deploy.api.service import Service
@@ -42,6 +42,13 @@ def registries(insecure: Sequence[str] = ()) -> Registries:
     return HttpRegistries(os.environ, runner(), insecure)
 
 
+def web() -> Web:
+    """Files behind `https://`."""
+    from mlops_deploy.adapters.web import HttpWeb
+
+    return HttpWeb()
+
+
 def image_builder() -> ImageBuilder:
     """BuildKit in the same engine, through the docker program."""
     from mlops_deploy.adapters.buildx import BuildKit
@@ -59,6 +66,7 @@ def clock() -> Clock:
 def docker_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: "Holder") -> "Service":
     """The service on the Docker Engine that `DOCKER_HOST` or the current docker context names."""
     from mlops_deploy.adapters.compose.target import ComposeTarget
+    from mlops_deploy.api.compat import engine_provides
     from mlops_deploy.api.router_image import router_tag
     from mlops_deploy.api.service import Service, Supply
     from mlops_deploy.spec.owner import Owner
@@ -88,6 +96,7 @@ def docker_service(project: "Project", spec: "DeploySpec", clock: Clock, holder:
         supply=supply,
         router_config=router_config,
         clock=clock,
+        provides=partial(engine_provides, spec, engine),
         holder=holder,
     )
 
@@ -99,6 +108,7 @@ def nomad_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: 
     from mlops_deploy.adapters.nomad.rolling import NomadRolling
     from mlops_deploy.adapters.nomad.settings import Cluster
     from mlops_deploy.adapters.nomad.target import NomadTarget
+    from mlops_deploy.api.compat import engine_provides
     from mlops_deploy.api.nomad_files import with_warnings
     from mlops_deploy.api.router_image import router_tag
     from mlops_deploy.api.service import Service, Supply
@@ -135,6 +145,7 @@ def nomad_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: 
         supply=supply,
         router_config=router_config,
         clock=clock,
+        provides=partial(engine_provides, spec, engine),
         holder=holder,
         forecast=with_warnings(spec, target.forecast, collects),
         rolling=lambda: NomadRolling(owner, spec.nomad.count, client),
@@ -154,6 +165,7 @@ def job_checker(spec: "DeploySpec") -> JobChecker:
 def process_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: "Holder") -> "Service":
     """The service as processes of this machine, below `$XDG_STATE_HOME/mlops-deploy`."""
     from mlops_deploy.adapters.processes.target import ProcessTarget, state_home
+    from mlops_deploy.api.compat import local_provides
     from mlops_deploy.api.service import Service, Supply
     from mlops_deploy.release.state import SLOTS
     from mlops_deploy.spec.owner import Owner
@@ -173,6 +185,7 @@ def process_service(project: "Project", spec: "DeploySpec", clock: Clock, holder
             cache=server_cache(os.environ),
             environ=os.environ,
             launcher=launcher(),
+            registries=project.registries,
         )
 
     def local_router() -> str:
@@ -189,5 +202,6 @@ def process_service(project: "Project", spec: "DeploySpec", clock: Clock, holder
         supply=supply,
         router_config=local_router,
         clock=clock,
+        provides=lambda _: local_provides(spec),
         holder=holder,
     )

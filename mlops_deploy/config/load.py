@@ -154,9 +154,8 @@ def _check_model(values: Values, whole: Mapping, at: At) -> None:
         at.child("service").wrong(node.mark, f"`{service}` cannot name the model too", hint)
     path = model[keys.MODEL_PATH]
     if model[keys.MODEL_SHA256] is not None and isinstance(path, Path):
-        node = _at(whole, "model", "sha256") or whole
         hint = "remove it: the carrier holds the hash of every file"
-        at.child("model").child("sha256").wrong(node.mark, "it is for a model behind `https://`", hint)
+        _warn(whole, ("model", "sha256"), "it is for a model behind `https://`", hint, at)
     if isinstance(path, Path) and not is_there(path):
         _warn(
             whole, ("model", "path"), f"there is no model at `{path}`", "`build-model` needs it, `render` does not", at

@@ -19,7 +19,7 @@ SIZE = "a size such as `512Mi`, `2GiB` or `1.5G`, from 6Mi to 1024Ti"
 IMAGE = "an image reference such as `NAME:TAG` or `NAME@sha256:…`"
 TOP = (
     "`service`, `model`, `preset`, `server`, `target`, `port`, `env`, `resources`, `user`, `ready`, `release`, "
-    "`bootstrap`, `registry`, `nomad`, `kubernetes`"
+    "`compat`, `bootstrap`, `registry`, `nomad`, `kubernetes`"
 )
 LOWER, VOLUME = "lower-case letters, digits and `-`", "kubernetes.volume"
 
@@ -146,7 +146,7 @@ WHOLE_FILES = [
     ("model: {path: m}\n", "1:1", "`service` is missing", "add `service: digits`"),
     ("service: digits\nmodel: {}\n", "2:8", "`model.path` is missing", "add `path: model.joblib`"),
     ("service: digits\nmodel: m\n", "2:8",
-     "`model` must be a map with the keys `path`, `name`, `requires`, `licence`, `signature`", "found `m`"),
+     "`model` must be a map with the keys `path`, `sha256`, `name`, `requires`, `licence`, `signature`", "found `m`"),
     ("service: Digits\nmodel: {path: m}\n", "1:10", f"`service` must be {NAME}", "found `Digits`"),
     ("service: ../x\nmodel: {path: m}\n", "1:10", f"`service` must be {NAME}", "found `../x`"),
     ("service: a b\nmodel: {path: m}\n", "1:10", f"`service` must be {NAME}", "found `a b`"),
@@ -155,7 +155,7 @@ WHOLE_FILES = [
     ("service: v\nmodel: {path: m}\n", "1:10", "`v` cannot name the model too",
      "give the model another name at `model.name`"),
     ("service: digits\nmodel: {path: s3://bucket/m}\n", "2:15",
-     "`model.path` must be the path of the model, a file or a folder on this machine", "found `s3://bucket/m`"),
+     "`model.path` must be the path of the model, a file or a folder on this machine, or an `https://` URL", "found `s3://bucket/m`"),
     ("service: digits\nmodel: {path: m, name: v}\n", "2:24",
      "`model.name` must be lower-case letters, digits, `.`, `_` and `-`, at most 63, not `v`", "found `v`"),
     ("service: digits\nmodel: {path: m, requires: [1.0]}\n", "2:29",
