@@ -197,7 +197,7 @@ def _at(node: Node, *path: str) -> Node | None:
 def _spec(values: Values, golden: tuple[GoldenRequest, ...], root: Path, environment: str | None) -> DeploySpec:
     model, server, resources = values[keys.MODEL], values[keys.SERVER], values[keys.RESOURCES]
     ready, release = values[keys.READY], values[keys.RELEASE]
-    service = values[keys.SERVICE]
+    service, env = values[keys.SERVICE], values[keys.ENV]
     path = model[keys.MODEL_PATH]
     if path is None:
         raise AssertionError("a required key is missing although nothing was reported")
@@ -223,7 +223,7 @@ def _spec(values: Values, golden: tuple[GoldenRequest, ...], root: Path, environ
         ),
         target=values[keys.TARGET],
         port=values[keys.PORT],
-        env=values[keys.ENV],
+        env=env,
         resources=Resources(cpu=resources[keys.CPU], memory=resources[keys.MEMORY]),
         user=values[keys.USER],
         ready=Ready(golden=golden, deadline=ready[keys.READY_DEADLINE]),
