@@ -6,7 +6,7 @@ from base64 import b64encode
 import pytest
 
 from tests.integration.registry_server import registry_server
-from tests.integration.releasing import docker
+from tests.integration.releasing import docker, run
 
 pytestmark = [pytest.mark.docker, pytest.mark.registry]
 
@@ -29,19 +29,22 @@ def htpasswd(tmp_path):
     return path
 
 
+@pytest.fixture
+def certificate(tmp_path, gateway):
+    """A certificate of nobody else's for the address of the registry, and its key."""
+    names = ("-subj", "/CN=registry", "-addext", f"subjectAltName=IP:{gateway}")
+    made = ("-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "ca.crt", "-days", "1")
+    assert run("openssl", "req", "-x509", *made, *names, cwd=tmp_path).returncode == 0
+    (tmp_path / "ca.crt").chmod(0o644)
+    return tmp_path / "ca.crt", tmp_path / "key.pem"
+
+
 def credentials(tmp_path, host):
     """A file of a node that says what `ann` says to the registry."""
     path = tmp_path / "credentials.json"
     path.write_text(json.dumps({"auths": {host: {"auth": b64encode(b"ann:secret").decode()}}}))
     path.chmod(0o644)
     return str(path)
-
-
-def pulling(make_service, host, **registry):
-    """A service whose bootstrap pulls from `host`, asked without trust."""
-    service = make_service(environment={"MLOPS_DEPLOY_INSECURE_REGISTRIES": host})
-    service.configure(bootstrap="pull", registry={"insecure": True, **registry})
-    return service
 
 
 def name_of(service, host):
@@ -52,11 +55,13 @@ def said_by(service, slot):
     return service.docker("logs", service.container("bootstrap", slot))
 
 
-def test_a_model_is_pulled_once_for_a_volume_and_needs_no_registry_again(make_service, tmp_path, gateway, htpasswd):
-    with registry_server(tmp_path / "registry", address=gateway, htpasswd=htpasswd) as server:
-        node = credentials(tmp_path, server.host)
-        service = pulling(make_service, server.host, credentials=node)
-        service.environment["REGISTRY_AUTH_FILE"] = node
+def test_a_model_is_pulled_once_for_a_volume_and_needs_no_registry_again(
+    make_service, tmp_path, gateway, htpasswd, certificate
+):
+    with registry_server(tmp_path / "registry", address=gateway, htpasswd=htpasswd, tls=certificate) as server:
+        node, ca = credentials(tmp_path, server.host), str(certificate[0])
+        service = make_service(environment={"REGISTRY_AUTH_FILE": node, "SSL_CERT_FILE": ca})
+        service.configure(bootstrap="pull", registry={"credentials": node, "ca": ca})
         carrier = name_of(service, server.host)
         version = service.build(0, "--tag", carrier, "--push", carrier)
         for number in (1, 2):  # slot a, then slot b
@@ -75,7 +80,8 @@ def test_a_model_is_pulled_once_for_a_volume_and_needs_no_registry_again(make_se
 
 def test_what_keeps_a_model_from_coming_is_told_at_once(make_service, tmp_path, gateway, htpasswd):
     with registry_server(tmp_path / "registry", address=gateway) as server:
-        service = pulling(make_service, server.host)
+        service = make_service(environment={"MLOPS_DEPLOY_INSECURE_REGISTRIES": server.host})
+        service.configure(bootstrap="pull", registry={"insecure": True})
         carrier = name_of(service, server.host)
         service.build(0, "--tag", carrier)
         absent = service.run("release", "--model", carrier, code=4).stderr
