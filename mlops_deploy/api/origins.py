@@ -38,8 +38,8 @@ class Origin(Protocol):
         """
         ...
 
-    def read(self, digest: Digest, *, start: int = 0) -> Iterator[bytes]:
-        """The bytes of a blob from `start` on; raises `FileNotFoundError` when it is not there."""
+    def read(self, digest: Digest, *, start: int, size: int) -> Iterator[bytes]:
+        """The bytes of a blob of `size` bytes from `start` on; raises `FileNotFoundError` when it is not there."""
         ...
 
 
@@ -64,9 +64,9 @@ class RegistryOrigin:
             _require_readable(self._remote)
             raise
 
-    def read(self, digest: Digest, *, start: int = 0) -> Iterator[bytes]:
+    def read(self, digest: Digest, *, start: int, size: int) -> Iterator[bytes]:
         """See `Origin`."""
-        return self._remote.repository.read(digest, start=start)
+        return self._remote.repository.read(digest, start=start, size=size)
 
     @cached_property
     def _remote(self) -> Remote:
@@ -86,7 +86,7 @@ class StoreOrigin:
         """See `Origin`."""
         return view(LayoutBlobs(self._store.path), self.digest)
 
-    def read(self, digest: Digest, *, start: int = 0) -> Iterator[bytes]:
+    def read(self, digest: Digest, *, start: int, size: int) -> Iterator[bytes]:  # noqa: ARG002 - a file knows its own
         """See `Origin`."""
         with open_plain(self._store.blob_path(digest)) as file:
             file.seek(start)

@@ -15,8 +15,8 @@ _WORTH_ASKING: Final = 2**20
 class Layers(Protocol):
     """Where blobs can be read from any offset."""
 
-    def read(self, digest: Digest, *, start: int = 0) -> Iterator[bytes]:
-        """The bytes of a blob from `start` on; raises `FileNotFoundError` when it is not there."""
+    def read(self, digest: Digest, *, start: int, size: int) -> Iterator[bytes]:
+        """The bytes of a blob of `size` bytes from `start` on; raises `FileNotFoundError` when it is not there."""
         ...
 
 
@@ -77,7 +77,7 @@ class LayerStream:
         if left <= 0:
             return b""
         if self._pieces is None:
-            self._pieces = iter(self._layers.read(self._layer.digest, start=self._asked))
+            self._pieces = iter(self._layers.read(self._layer.digest, start=self._asked, size=self._layer.size))
         piece = next(self._pieces, b"")
         if len(piece) > left:
             raise TarDamageError(f"it has more than {self._layer.size:,} bytes")

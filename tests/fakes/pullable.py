@@ -55,9 +55,9 @@ class Watched(StoreOrigin):
         self.most = most
         self.piece = piece
 
-    def read(self, digest: Digest, *, start: int = 0) -> Iterator[bytes]:
+    def read(self, digest: Digest, *, start: int, size: int) -> Iterator[bytes]:
         self.reads.append((digest, start))
-        for block in super().read(digest, start=start):
+        for block in super().read(digest, start=start, size=size):
             for at in range(0, len(block), self.piece):
                 part = block[at : at + self.piece]
                 if self.most is not None and self.given + len(part) > self.most:
