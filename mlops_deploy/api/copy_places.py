@@ -63,10 +63,13 @@ class RegistryPlace:
 class StorePlace:
     """A store, which is made when it is not there, see `copying.Place`; the copy is logged there as a build is.
 
-    `source` is where the carrier came from; `tell` hears when another process keeps this one waiting.
+    `source` is where the carrier came from; None is for one that is fetched to be run, and no newer than what was built
+    here: it gets a name and no line in the log. `tell` hears when another process keeps this one waiting.
     """
 
-    def __init__(self, store: LayoutStore, ref: ImageRef, source: str, tell: Callable[[str], None] = unheard) -> None:
+    def __init__(
+        self, store: LayoutStore, ref: ImageRef, source: str | None, tell: Callable[[str], None] = unheard
+    ) -> None:
         self._store = store
         self._ref = ref
         self._source = source
@@ -107,17 +110,18 @@ class StorePlace:
                 self._store.put_blob(documents.blob(image.config))
                 self._store.put_blob(documents.blob(image.manifest))
             self._store.put_blob(documents.index)
-            self._store.record(self._entry(documents, digest, names), names, documents.index.descriptor, self._tell)
+            entry = None if self._source is None else self._entry(documents, digest, names, self._source)
+            self._store.record(entry, names, documents.index.descriptor, self._tell)
         return named
 
-    def _entry(self, documents: Documents, digest: Digest, names: tuple[ImageRef, ...]) -> Built:
+    def _entry(self, documents: Documents, digest: Digest, names: tuple[ImageRef, ...], source: str) -> Built:
         return Built(
             time=datetime.now(UTC).isoformat(timespec="seconds"),
             name=documents.label("name"),
             digest=str(digest),
             content_id=documents.label("content"),
             tags=tuple(str(name) for name in names),
-            source=self._source,
+            source=source,
         )
 
     def _create(self) -> None:

@@ -3,6 +3,7 @@
 from typing import cast
 
 from mlops_deploy.api.artefact import job_carrier, make_artefact
+from mlops_deploy.api.pulled import in_registry
 from mlops_deploy.api.router_config import router_config
 from mlops_deploy.api.router_image import router_tag
 from mlops_deploy.release.state import SLOTS, Artefact
@@ -24,9 +25,10 @@ def docker_artefact(
 ) -> Artefact:
     """The model of `carrier` on the server `image`, which the job names by its id where that is known.
 
-    Such a job means this one image, whatever its name comes to mean.
+    Such a job means this one image, whatever its name comes to mean; the digest of one in a registry does so itself.
     """
-    pinned = image if server_id is None else JobImage(ref=server_id, local=True)
+    local = server_id is not None and in_registry(image.ref) is None
+    pinned = JobImage(ref=server_id, local=True) if local and server_id else image
     job = cast("dict[str, JsonValue]", slot_job(spec, job_carrier(spec, carrier), pinned, preset))
     return make_artefact(spec, carrier, preset, server=image.ref, server_id=server_id or image.ref, job=job)
 

@@ -1,20 +1,25 @@
 """From what is in the store and what runs to a plan; nothing is changed."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mlops_deploy.api.compat import require_fit, server_provides
 from mlops_deploy.api.drive import drive
-from mlops_deploy.api.pulled import in_registry
-from mlops_deploy.api.render import choose_carrier, require_model, tell_changes
-from mlops_deploy.api.service import Service, Supply, world_on
-from mlops_deploy.errors import DeployError, UnusableInputError
+from mlops_deploy.api.registry_images import FindRegistries, image_labels, look_up, registry_ref
+from mlops_deploy.api.render import choose_carrier, tell_changes
+from mlops_deploy.api.server_inputs import known_preset
+from mlops_deploy.api.service import Service, world_on
+from mlops_deploy.compat.provides import Provides
+from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
 from mlops_deploy.ports import Story
 from mlops_deploy.release.forecast import Forecast
 from mlops_deploy.release.observe import observe
 from mlops_deploy.release.plan import Plan, load, save
 from mlops_deploy.release.state import CLOSED, Artefact, Counters, Lane, Observed, RouterView
 from mlops_deploy.release.strategies import make_plan
+from mlops_deploy.spec.refs import ImageRef
 from mlops_deploy.store.cache import DigestCache
 from mlops_deploy.store.files import write_named
 from mlops_deploy.store.layout import LayoutStore, Stored
@@ -38,34 +43,51 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shelf:
-    """Where carriers are, and what earlier builds learned of the model's files."""
+    """Where carriers and servers are, and what earlier builds learned of the model's files."""
 
     store: LayoutStore
     cache: DigestCache
+    registries: FindRegistries
 
 
 def find_candidate(service: Service, shelf: Shelf, wish: Wish, story: Story) -> Artefact:
     """What would be released: the newest carrier unless one is named, on the server; tells when files changed since."""
-    supply = service.supply()
-    carrier = _carrier(service, supply, shelf, wish.model, story)
-    server = in_registry(wish.server or service.spec.server.image or "")
-    if server is not None:
-        supply.fetch(server, story)
-    artefact = supply.artefact(carrier, wish.server)
+    carrier = choose_carrier(service.spec, shelf.store, wish.model, shelf.registries)
+    if carrier.pulled:
+        story.say(f"`{wish.model}` is the carrier `{carrier.ref}` in the registry")
+    artefact = _artefact(service, shelf, carrier, wish.server, story)
+    require_fit(service.spec, carrier, artefact.server, _provides(service, shelf, artefact), story)
     if wish.model is None:
         tell_changes(service.spec, carrier, shelf.cache, story)
     return artefact
 
 
-def _carrier(service: Service, supply: Supply, shelf: Shelf, asked: str | None, story: Story) -> Stored:
-    """The carrier of the store; one that is named by its digest and is not there, of its registry."""
-    ref = None if asked is None else in_registry(asked)
-    if asked is None or ref is None or shelf.store.has_carrier(asked):
-        return choose_carrier(service.spec, shelf.store, asked)
-    supply.fetch(ref, story)
-    carrier = supply.carrier(ref)
-    require_model(service.spec, carrier, asked)
-    return carrier
+def _artefact(service: Service, shelf: Shelf, carrier: Stored, asked: str | None, story: Story) -> Artefact:
+    """The carrier on the server; one that a registry has is named by its digest, whatever its tag comes to mean."""
+    supply, ref = service.supply(), registry_ref(asked or service.spec.server.image or "")
+    if ref is None or ref.digest is not None or service.target_name == "process":
+        return supply.artefact(carrier, asked)
+    try:
+        found = look_up(ref, shelf.registries())
+    except (UnreachableError, UnusableInputError) as error:
+        with suppress(UnusableInputError):
+            artefact = supply.artefact(carrier, asked)
+            story.warn(f"the server is `{ref}` as the engine has it: {error.message}")
+            return artefact
+        raise
+    pinned = ImageRef(name=ref.name, digest=found.digest)
+    story.say(f"`{ref}` is the server `{pinned}` in the registry")
+    return supply.artefact(carrier, str(pinned))
+
+
+def _provides(service: Service, shelf: Shelf, artefact: Artefact) -> Provides | None:
+    """What the server provides: one that is in a registry says so there, also when nobody has pulled it yet."""
+    ref = registry_ref(artefact.server)
+    if ref is not None and ref.digest is not None:
+        with suppress(UnreachableError, UnusableInputError):
+            labels = image_labels(look_up(ref, shelf.registries()))
+            return server_provides(labels, known_preset(service.spec.preset))
+    return service.provides(artefact)
 
 
 def plan_from(service: Service, observed: Observed, candidate: Artefact, wish: Wish) -> Plan:

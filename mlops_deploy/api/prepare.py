@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mlops_deploy.api.docker_files import docker_artefact
 from mlops_deploy.api.loading import load_stored
-from mlops_deploy.api.pulled import ensure_pulled, in_registry, pulled_carrier
+from mlops_deploy.api.pulled import ensure_pulled, in_registry
 from mlops_deploy.api.puller_image import find_or_build, puller_tag
 from mlops_deploy.api.render import choose_server
 from mlops_deploy.api.server_inputs import known_preset
@@ -33,26 +33,25 @@ class DockerSupply:
     make: Make = docker_artefact
 
     def artefact(self, carrier: Stored, server: str | None) -> Artefact:
-        """The model of `carrier` on the server image that is asked for, else configured, as the engine has it now."""
+        """The model of `carrier` on the server image that is asked for, else configured, as the engine has it now.
+
+        One that is named by its digest need not be there yet.
+        """
         preset = known_preset(self.spec.preset)
         image = choose_server(self.spec, preset, server)
+        if (pushed := in_registry(image.ref)) is not None:
+            return self.make(self.spec, carrier, preset, image, str(pushed.digest))
         found = self.engine.image_id(image.ref)
         if found is None:
             hint = "`mlops-deploy build-server` makes it" if image.local else f"`docker pull {image.ref}` gets it"
             raise UnusableInputError(f"the server image `{image.ref}` is not in the engine", hint=hint)
         return self.make(self.spec, carrier, preset, image, str(found))
 
-    def fetch(self, ref: ImageRef, story: Story) -> None:
-        """Pull the image `ref` into the engine, unless it is there."""
-        ensure_pulled(self.engine, ref, story)
-
-    def carrier(self, ref: ImageRef) -> Stored:
-        """The carrier `ref`, by its labels."""
-        return pulled_carrier(self.engine, ref)
-
     def prepare(self, artefact: Artefact, story: Story) -> None:
-        """Get the carrier unless the engine has it; raise `UnusableInputError` when the server is gone."""
-        if self.engine.image_id(artefact.server_id) is None:
+        """Get both images unless the engine has them; raise `UnusableInputError` when a server of its own is gone."""
+        if (server := in_registry(artefact.server)) is not None:
+            ensure_pulled(self.engine, server, story)
+        elif self.engine.image_id(artefact.server_id) is None:
             raise UnusableInputError(
                 f"the server image `{artefact.server}` ({artefact.server_id[:19]}) is not in the engine any more",
                 hint="`mlops-deploy release` takes the one that is there now",

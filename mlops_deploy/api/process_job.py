@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import cast
 
 from mlops_deploy.api.artefact import job_carrier, make_artefact
+from mlops_deploy.api.fetching import bring_into_store
+from mlops_deploy.api.pulled import in_registry
 from mlops_deploy.api.puller_image import PROGRAM
+from mlops_deploy.api.registry_images import FindRegistries
 from mlops_deploy.api.serve import Served, check_preset, environment
 from mlops_deploy.api.server_env import Packages, find_or_make, programs_of
 from mlops_deploy.api.server_inputs import ServerBuild, check_inputs, configured, inputs_digest, server_tag
@@ -21,7 +24,7 @@ from mlops_deploy.render.pulling import CA, CREDENTIALS, files_on_node, pull_env
 from mlops_deploy.spec.deploy import DeploySpec, JsonValue
 from mlops_deploy.spec.preset import Preset, fill_preset, filling
 from mlops_deploy.spec.process_job import FOLDER, PORT, PYTHON, ProcessJob, Program
-from mlops_deploy.spec.refs import SHORT, ImageRef
+from mlops_deploy.spec.refs import SHORT
 from mlops_deploy.store.files import replace_file
 from mlops_deploy.store.layout import LayoutStore, Stored
 
@@ -111,6 +114,7 @@ class ProcessSupply:
     cache: Path
     environ: Mapping[str, str]
     launcher: Launcher
+    registries: FindRegistries
 
     def artefact(self, carrier: Stored, server: str | None) -> Artefact:
         """See `service.Supply`; the one server is that of the configured preset, made here when it is needed."""
@@ -131,16 +135,6 @@ class ProcessSupply:
             job=cast("dict[str, JsonValue]", encode(job)),
         )
 
-    def fetch(self, ref: ImageRef, story: Story) -> None:
-        """See `service.Supply`: nothing, here no registry is read."""
-
-    def carrier(self, ref: ImageRef) -> Stored:
-        """See `service.Supply`: none, a carrier must be in the store."""
-        raise UnusableInputError(
-            f"no carrier `{ref}` in the store `{self.store.path}`, and target `process` reads no registry",
-            hint="`skopeo copy --all --preserve-digests` brings it into the store; or use `--target docker`",
-        )
-
     def prepare(self, artefact: Artefact, story: Story) -> None:
         """See `service.Supply`. Raises `UnusableInputError` for an earlier server that is no longer on this machine."""
         if self.spec.server.image:
@@ -148,6 +142,9 @@ class ProcessSupply:
         limits = self.spec.resources.cpu or self.spec.resources.memory
         for what in (*(("resources",) if limits else ()), *(("user",) if self.spec.user else ())):
             story.warn(f"`{what}` needs a container engine and is not used: a process runs as you, without limits")
+        pinned = in_registry(artefact.carrier)
+        if pinned is not None and self.spec.bootstrap == "copy":
+            bring_into_store(pinned, self.store, self.registries, story)
         local = self._server()
         if artefact.server_id == inputs_digest(local.build):
             local.make(self.environ, self.launcher, story)

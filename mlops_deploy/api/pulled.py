@@ -1,10 +1,8 @@
-"""Images of a registry, read through an engine: `NAME@sha256:…` is pulled, then looked at."""
+"""Images of a registry in an engine: `NAME@sha256:…` is pulled where it is not there yet."""
 
-from mlops_deploy.errors import DeployError, UnusableInputError
-from mlops_deploy.oci.metadata import LABEL
+from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.ports import Engine, Story
-from mlops_deploy.spec.refs import ContentId, ImageRef
-from mlops_deploy.store.layout import Stored
+from mlops_deploy.spec.refs import ImageRef
 
 
 def in_registry(text: str) -> ImageRef | None:
@@ -21,30 +19,3 @@ def ensure_pulled(engine: Engine, ref: ImageRef, story: Story) -> None:
     if engine.image_id(str(ref)) is None:
         story.say(f"pulling `{ref}`")
         engine.pull(str(ref))
-
-
-def pulled_carrier(engine: Engine, ref: ImageRef) -> Stored:
-    """The carrier `ref`, which the engine has; its labels say which model it carries.
-
-    Raises `UnusableInputError` for an image that is no carrier.
-    """
-    if ref.digest is None:
-        raise DeployError(f"`{ref}` names no digest")
-    labels = engine.labels(str(ref)) or {}
-    name, content = labels.get(f"{LABEL}name"), labels.get(f"{LABEL}content")
-    size = labels.get(f"{LABEL}size", "")
-    if name is None or content is None:
-        raise UnusableInputError(
-            f"`{ref}` is no carrier: it lacks the labels that say which model it carries",
-            hint="`mlops-deploy build-model` makes carriers",
-        )
-    return Stored(
-        name=name,
-        digest=ref.digest,
-        content_id=ContentId(content),
-        tags=(f"{ref.name}:{ref.tag or ref.digest.short}",),
-        time=None,
-        source=None,
-        pulled=True,
-        size=int(size) if size.isdecimal() else None,
-    )

@@ -89,8 +89,8 @@ def remote_carrier(remote: Remote) -> Stored:
         content = ContentId(labels.get(f"{LABEL}content", ""))
     except UnusableInputError as error:
         raise _no_carrier(remote) from error
-    ref, size = remote.ref, labels.get(f"{LABEL}size", "")
-    return Stored(
+    ref = remote.ref
+    found = Stored(
         name=labels[f"{LABEL}name"],
         digest=remote.digest,
         content_id=content,
@@ -98,8 +98,8 @@ def remote_carrier(remote: Remote) -> Stored:
         time=None,
         source=None,
         pulled=True,
-        size=int(size) if size.isdecimal() else None,
     )
+    return found.labelled(labels)
 
 
 def _carrier_labels(remote: Remote) -> Mapping[str, str]:

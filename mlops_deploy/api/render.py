@@ -5,6 +5,7 @@ from shlex import quote
 
 from mlops_deploy.api.artefact import job_carrier
 from mlops_deploy.api.freshness import freshness
+from mlops_deploy.api.registry_images import FindRegistries, look_up, registry_ref, remote_carrier
 from mlops_deploy.api.server_inputs import check_inputs, configured, server_tag
 from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.ports import Story
@@ -16,14 +17,18 @@ from mlops_deploy.store.files import write_named
 from mlops_deploy.store.layout import LayoutStore, Stored
 
 
-def choose_carrier(spec: DeploySpec, store: LayoutStore, asked: str | None) -> Stored:
-    """The carrier that `asked` names in the store, else the newest of the service's model.
+def choose_carrier(spec: DeploySpec, store: LayoutStore, asked: str | None, registries: FindRegistries) -> Stored:
+    """The carrier that `asked` names in the store, else in its registry; the newest of the service's model for None.
 
     Raises `UnusableInputError` when there is none, or when it carries another model than the service serves.
     """
     if asked is None:
         return _newest(spec, store)
-    stored = store.find(asked)
+    ref = registry_ref(asked)
+    if ref is None or store.has_carrier(asked):
+        stored = store.find(asked)
+    else:
+        stored = remote_carrier(look_up(ref, registries()))
     require_model(spec, stored, asked)
     return stored
 

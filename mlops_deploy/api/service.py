@@ -13,9 +13,9 @@ from mlops_deploy.release.forecast import Forecast
 from mlops_deploy.release.lease import Holder
 from mlops_deploy.release.state import SLOTS, Artefact, Slot
 from mlops_deploy.spec.deploy import DeploySpec, Target
-from mlops_deploy.spec.refs import ImageRef
 
 if TYPE_CHECKING:
+    from mlops_deploy.compat.provides import Provides
     from mlops_deploy.store.layout import Stored
 
 
@@ -27,17 +27,6 @@ class Supply(Protocol):
 
         Raises `UnusableInputError` that names the next command when there is no such server yet.
         """
-        ...
-
-    def fetch(self, ref: ImageRef, story: Story) -> None:
-        """Bring the image that a registry has under `ref`, which names a digest, to where it can be looked at.
-
-        Raises `UnusableInputError` when there is none, or where this target reads no registry.
-        """
-        ...
-
-    def carrier(self, ref: ImageRef) -> "Stored":
-        """What carrier the image is that was fetched; raise `UnusableInputError` for one that is none."""
         ...
 
     def prepare(self, artefact: Artefact, story: Story) -> None:
@@ -53,7 +42,8 @@ class Service:
     """A service, where it runs, and who asks; `router_config` is the text that a new router starts with.
 
     `rolling` is the way without slots, where the target has one; `forecast` tells what it says beforehand of an
-    artefact in a slot, given the slot that is live.
+    artefact in a slot, given the slot that is live. `provides` tells what the server of an artefact provides, as far as
+    anything says so.
 
     What only a release needs is called for, so that a look does not pay for it.
     """
@@ -67,6 +57,7 @@ class Service:
     holder: Holder
     rolling: Callable[[], Rolling] | None = None
     forecast: Forecaster | None = None
+    provides: Callable[[Artefact], "Provides | None"] = lambda _: None
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Final, Literal
@@ -29,6 +30,7 @@ class Choices:
     src: str
     dst: str
     store: Path | None
+    insecure_registries: tuple[str, ...]
     file: Path
     environment: str | None
     output: Literal["text", "json"]
@@ -38,6 +40,7 @@ class Choices:
 @click.argument("src", type=options.SomeText())
 @click.argument("dst", type=options.SomeText())
 @options.store_folder
+@options.insecure_registries
 @options.config_file
 @options.output
 def copy(**chosen: object) -> None:
@@ -54,13 +57,11 @@ def copy(**chosen: object) -> None:
 
 
 def _copy(choices: Choices, project: Project, telling: "Story") -> "Copied":
-    from functools import cache
-
     from mlops_deploy.api.copy_places import require_nameable
     from mlops_deploy.api.copying import copy_carrier
     from mlops_deploy.spec.refs import ImageRef
 
-    registries = cache(wiring.registries)
+    registries = cache(partial(wiring.registries, choices.insecure_registries))
     target = ImageRef.parse(choices.dst)
     found = _source(choices, project, registries)
     require_nameable(target, found.digest)

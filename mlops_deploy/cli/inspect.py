@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,9 +19,18 @@ if TYPE_CHECKING:
 @click.command("inspect")
 @click.argument("ref")
 @options.store_folder
+@options.insecure_registries
 @options.config_file
 @options.output
-def inspect(ref: str, store: Path | None, file: Path, environment: str | None, output: Literal["text", "json"]) -> None:
+def inspect(
+    ref: str,
+    *,
+    store: Path | None,
+    insecure_registries: tuple[str, ...],
+    file: Path,
+    environment: str | None,
+    output: Literal["text", "json"],
+) -> None:
     """Show a carrier: model, files, layers, platforms, labels.
 
     REF is a name in the store (NAME, NAME:TAG, NAME@sha256:…, twelve digits of a digest or content id), an archive, or
@@ -28,7 +38,9 @@ def inspect(ref: str, store: Path | None, file: Path, environment: str | None, o
     """
     from mlops_deploy.api.carriers import find_carrier, inspect_carrier
 
-    found = find_carrier(ref, find_project(file, environment).store(store), wiring.registries)
+    found = find_carrier(
+        ref, find_project(file, environment).store(store), partial(wiring.registries, insecure_registries)
+    )
     tell_registry(found)
     carrier = inspect_carrier(found)
     document = _document(found, carrier)
@@ -37,7 +49,8 @@ def inspect(ref: str, store: Path | None, file: Path, environment: str | None, o
     else:
         click.echo(_text(document))
         place = (("--store", store), ("-f", file if str(file) != options.CONFIG_FILE else None), ("-e", environment))
-        chosen = [part for option, value in place if value for part in (option, str(value))]
+        insecure = (("--insecure-registry", host) for host in insecure_registries)
+        chosen = [part for option, value in (*place, *insecure) if value for part in (option, str(value))]
         click.echo(f"next: {shlex.join(['mlops-deploy', 'verify', ref, *chosen])}", err=True)
 
 

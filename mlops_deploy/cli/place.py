@@ -3,7 +3,7 @@
 import functools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -29,12 +29,13 @@ class Place:
         """The service there, for who releases nothing from files; a usage error where there is no configuration."""
         return self._found(named=False)[1]
 
-    def project_and_service(self) -> "tuple[Project, Service]":
-        """The service, and the folder that its models are built in."""
-        return self._found(named=True)
+    def project_and_service(self, insecure: tuple[str, ...] = ()) -> "tuple[Project, Service]":
+        """The service, and the folder that its models are built in; `insecure` registries may be asked."""
+        return self._found(named=True, insecure=insecure)
 
-    def _found(self, *, named: bool) -> "tuple[Project, Service]":
+    def _found(self, *, named: bool, insecure: tuple[str, ...] = ()) -> "tuple[Project, Service]":
         project, spec = require_project(self.file, self.environment, named=named)
+        project = replace(project, insecure=insecure)
         return project, find_service(project, spec, self.target)
 
     def command(self, words: str) -> str:

@@ -37,19 +37,20 @@ def candidate_options(command: Command) -> Command:
         "--model",
         type=options.SomeText(),
         metavar="REF",
-        help="A carrier in the store: NAME:TAG, a digest, or 12 hex digits of it.  [default: the newest]",
+        help="A carrier in the store (NAME:TAG, a digest, or 12 hex digits of it) or REGISTRY/NAME:TAG.  "
+        "[default: the newest of the store]",
     )
     server = click.option(
         "--server",
         type=options.SomeText(),
         metavar="REF",
         callback=options.image_ref,
-        help="A server image, instead of the configured one.",
+        help="A server image, instead of the configured one; a registry's is named by its digest.",
     )
     native = click.option(
         "--native", is_flag=True, help="On Nomad: one job and its own canaries, without slots, router and hot rollback."
     )
-    return strategy(model(server(native(command))))
+    return strategy(model(server(native(options.insecure_registries(command)))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,7 @@ class Asked:
     model: str | None
     server: str | None
     native: bool
+    insecure_registries: tuple[str, ...]
     output: Literal["text", "json"]
 
 
@@ -96,7 +98,7 @@ def plan(**chosen: object) -> int:
 def _plan(choices: Choices, telling: "Story") -> "tuple[Plan, Project, Service]":
     from mlops_deploy.api.planning import Wish
 
-    project, service = choices.place.project_and_service()
+    project, service = choices.place.project_and_service(choices.insecure_registries)
     wish = Wish(strategy=choices.strategy, model=choices.model, server=choices.server)
     return preview(service, project, wish, telling), project, service
 
@@ -113,7 +115,8 @@ def _next(choices: Choices, made: "Plan") -> str:
 def releasing(asked: Asked, *more: str) -> str:
     """The command that carries out what was shown; `more` are further options."""
     chosen = (("--strategy", asked.strategy), ("--model", asked.model), ("--server", asked.server))
-    named = (f"{option} {shlex.quote(value)}" for option, value in chosen if value)
+    insecure = tuple(("--insecure-registry", host) for host in asked.insecure_registries)
+    named = (f"{option} {shlex.quote(value)}" for option, value in (*chosen, *insecure) if value)
     return " ".join(("release", *(["--native"] if asked.native else []), *named, *more))
 
 
@@ -129,7 +132,7 @@ def _native(choices: Choices) -> int:
 
     if choices.out is not None:
         raise click.UsageError("a plan for `--native` is not kept: the index of the job refuses what is stale")
-    project, service = choices.place.project_and_service()
+    project, service = choices.place.project_and_service(choices.insecure_registries)
     wish = Wish(strategy=choices.strategy, model=choices.model, server=choices.server)
     with story() as telling:
         made, forecast = preview_rolling(service, project, wish, telling)

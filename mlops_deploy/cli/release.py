@@ -70,7 +70,7 @@ def _release(choices: Choices, story: "ReleaseStory") -> "Report | None":
     from mlops_deploy.api import release as api
     from mlops_deploy.api.planning import Wish, load_plan
 
-    project, service = choices.place.project_and_service()
+    project, service = choices.place.project_and_service(choices.insecure_registries)
     if choices.native:
         return _native(choices, project, service, story)
     if choices.plan is not None:

@@ -1,6 +1,7 @@
 """`mlops-deploy render`: a service becomes a job file."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 
@@ -41,6 +42,7 @@ class Choices:
     server: str | None
     out: Out
     check: bool
+    insecure_registries: tuple[str, ...]
 
 
 def _out(_: click.Context, param: click.Parameter, value: str) -> Out:
@@ -60,7 +62,7 @@ def _out(_: click.Context, param: click.Parameter, value: str) -> Out:
     "--model",
     type=options.SomeText(),
     metavar="REF",
-    help="A carrier in the store: NAME:TAG, a digest, or 12 hex digits of it.",
+    help="A carrier in the store (NAME:TAG, a digest, or 12 hex digits of it) or REGISTRY/NAME:TAG.",
 )
 @click.option(
     "--server",
@@ -83,10 +85,12 @@ def _out(_: click.Context, param: click.Parameter, value: str) -> Out:
     is_flag=True,
     help="Have the cluster parse, validate and plan every job first; on Nomad. Nothing is registered.",
 )
+@options.insecure_registries
 def render(**chosen: object) -> None:
     """Write the file that docker compose, nomad or kubectl runs.
 
-    It names the newest carrier of the model in .mlops/store and the server image. No engine or cluster is asked. Into
+    It names the newest carrier of the model in .mlops/store and the server image. No engine or cluster is asked; only
+    REGISTRY/NAME:TAG at `--model` asks that registry for its digest. Into
     a folder go the three files that a release uses, a, b and router; a FILE.json is for the API of Nomad.
     """
     choices = Choices(**chosen)  # type: ignore[arg-type]  # click has checked the types
@@ -97,6 +101,7 @@ def render(**chosen: object) -> None:
 
 def _render(choices: Choices, telling: Story) -> "tuple[dict[Path, Rendered], str]":
     from mlops_deploy.api import render as api
+    from mlops_deploy.api.compat import preset_provides, require_fit
     from mlops_deploy.api.renderers import RENDERERS, choose_target
     from mlops_deploy.api.server_inputs import known_preset
 
@@ -108,8 +113,11 @@ def _render(choices: Choices, telling: Story) -> "tuple[dict[Path, Rendered], st
     if choices.check and not renderer.checked:
         raise UnusableInputError("`--check` is for `--target nomad`: there is nobody else to ask")
     preset = known_preset(spec.preset)
-    carrier = api.choose_carrier(spec, project.store(), choices.model)
+    carrier = api.choose_carrier(
+        spec, project.store(), choices.model, partial(wiring.registries, choices.insecure_registries)
+    )
     image = api.choose_server(spec, preset, choices.server)
+    require_fit(spec, carrier, image.ref, preset_provides(preset), telling, seen=False)
     if out.folder:
         rendered = {out.path / name: file for name, file in renderer.several(spec, carrier, image, preset).items()}
     else:

@@ -35,6 +35,7 @@ class Choices:
     hook: Path | None
     file: Path
     environment: str | None
+    insecure_registries: tuple[str, ...]
     output: Literal["text", "json"]
 
 
@@ -52,16 +53,18 @@ class Choices:
     metavar="FILE",
     help="Steps around the model.",
 )
+@options.insecure_registries
 @options.config_file
 @options.output
 def serve(**chosen: object) -> None:
     """Serve one model on this machine, without a container engine.
 
-    A PATH is built into .mlops/store first, a REF is taken from there; the default is the model of mlops.yml. The
-    server's environment is made once and kept. Prints the address when the model answers; Ctrl-C ends it (exit 0).
+    A PATH is built into .mlops/store first, a REF is taken from there, REGISTRY/NAME:TAG is copied there; the default
+    is the model of mlops.yml. The server's environment is made once and kept. Prints the address when the model
+    answers; Ctrl-C ends it (exit 0).
     """
     choices = Choices(**chosen)  # type: ignore[arg-type]  # click has checked the types
-    project = find_project(choices.file, choices.environment)
+    project = replace(find_project(choices.file, choices.environment), insecure=choices.insecure_registries)
     with story() as telling:
         serving = _prepare(choices, project, telling)
     serving.run(PlainStory().say, lambda process, verdict: _report(choices.output, serving.served, process, verdict))
@@ -121,12 +124,18 @@ def _packages(build: "ServerBuild") -> "Packages":
 
 def _carrier(model: str | None, project: Project, telling: "Story") -> "Stored":
     """A path is built, else a reference is found; without either it is the configured model that is built."""
+    from mlops_deploy.api.fetching import bring_into_store
+    from mlops_deploy.api.registry_images import registry_ref
+
     if model is None:
         return _built(None, project, telling)
     if Path(model).exists():
         return _built(Path(model), project, telling)
+    ref, store = registry_ref(model), project.store()
+    if ref is not None and not store.has_carrier(model):
+        return bring_into_store(ref, store, project.registries, telling)
     try:
-        return project.store().find(model)
+        return store.find(model)
     except UnusableInputError as absent:
         message = f"`{model}` is neither a file or folder here nor a carrier in the store"
         raise UnusableInputError(message, hint=absent.hint) from absent

@@ -1,6 +1,7 @@
 """`mlops-deploy verify`: recompute every digest, size and file hash of a carrier."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,9 +15,18 @@ from mlops_deploy.cli.project import find_project
 @click.command("verify")
 @click.argument("ref")
 @options.store_folder
+@options.insecure_registries
 @options.config_file
 @options.output
-def verify(ref: str, store: Path | None, file: Path, environment: str | None, output: Literal["text", "json"]) -> None:
+def verify(
+    ref: str,
+    *,
+    store: Path | None,
+    insecure_registries: tuple[str, ...],
+    file: Path,
+    environment: str | None,
+    output: Literal["text", "json"],
+) -> None:
     """Verify a carrier: recompute every digest, size and file hash; list all mismatches (exit code 12).
 
     REF is a name in the store (NAME, NAME:TAG, NAME@sha256:…, twelve digits of a digest or content id), an archive, or
@@ -24,7 +34,9 @@ def verify(ref: str, store: Path | None, file: Path, environment: str | None, ou
     """
     from mlops_deploy.api.carriers import find_carrier, verify_carrier
 
-    found = find_carrier(ref, find_project(file, environment).store(store), wiring.registries)
+    found = find_carrier(
+        ref, find_project(file, environment).store(store), partial(wiring.registries, insecure_registries)
+    )
     tell_registry(found)
     carrier = verify_carrier(found)
     files = len(carrier.listing.files)

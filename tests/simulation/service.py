@@ -163,7 +163,7 @@ class Simulated:
 
     @property
     def shelf(self):
-        return Shelf(store=self, cache=DigestCache(None))
+        return Shelf(store=self, cache=DigestCache(None), registries=nobody)
 
     def plan(self):
         return plan_of(self.scenario, self.world)
@@ -185,6 +185,11 @@ class Simulated:
 
     def prepare(self, wanted, story):
         self.prepared.append(wanted.key)
+
+
+def nobody():
+    """No registry is named in any scenario."""
+    raise AssertionError("a registry was asked")
 
 
 def story_of(name):

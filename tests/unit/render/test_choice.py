@@ -35,30 +35,34 @@ def store(tmp_path):
     return store
 
 
+def nobody():
+    raise AssertionError("no registry is named here")
+
+
 def test_the_newest_carrier_of_the_model_is_taken(spec, store):
     built(store, "digits", "a")
     built(store, "digits", "b")
     built(store, "wine", "c")
-    assert choose_carrier(spec, store, None).digest == Digest("b" * 64)
+    assert choose_carrier(spec, store, None, nobody).digest == Digest("b" * 64)
 
 
 @pytest.mark.parametrize("asked", ["digits:v1", "a" * 12, f"digits@sha256:{'a' * 64}", "digits:" + "a" * 12])
 def test_an_older_carrier_is_taken_by_tag_digest_or_digits(spec, store, asked):
     built(store, "digits", "a", tags=("digits:v1",))
     built(store, "digits", "b")
-    assert choose_carrier(spec, store, asked).digest == Digest("a" * 64)
+    assert choose_carrier(spec, store, asked, nobody).digest == Digest("a" * 64)
 
 
 def test_without_a_carrier_the_error_names_build_model(spec, store):
     with pytest.raises(UnusableInputError, match="no carrier of model `digits`") as caught:
-        choose_carrier(spec, store, None)
+        choose_carrier(spec, store, None, nobody)
     assert "mlops-deploy build-model" in caught.value.hint
 
 
 def test_a_carrier_of_another_model_is_refused(spec, store):
     built(store, "wine", "c")
     with pytest.raises(UnusableInputError, match="carries the model `wine`; service `digits` serves `digits`"):
-        choose_carrier(spec, store, "c" * 12)
+        choose_carrier(spec, store, "c" * 12, nobody)
 
 
 def test_the_target_is_the_asked_one_then_the_configured_one_then_docker(spec):
