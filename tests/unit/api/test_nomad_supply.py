@@ -53,6 +53,7 @@ class Told(Silent):
     """Keeps what it is warned of."""
 
     def __init__(self):
+        super().__init__()
         self.warnings = []
 
     def warn(self, text):
@@ -86,7 +87,7 @@ def test_the_user_is_warned_of_clients_that_remove_local_images(tmp_path, monkey
 def test_nobody_is_asked_where_every_image_is_in_a_registry(tmp_path):
     pulled = dataclasses.replace(CARRIER, pulled=True, tags=("registry.example/digits:1",))
     artefact = made(PUSHED, carrier=pulled)
-    engine = Engine(**{ID: Digest("5" * 64), artefact.carrier: Digest("6" * 64)})
+    engine = Engine(**dict.fromkeys((ID, PUSHED.ref, artefact.carrier), Digest("5" * 64)))
     supply = NomadSupply(
         spec=SPEC, store=LayoutStore(tmp_path), engine=engine, builder=None, collects=lambda: pytest.fail("asked")
     )

@@ -1,11 +1,25 @@
 """What a bootstrap that pulls ends with: the numbers of deploy.sh, which targets explain."""
 
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
 import pytest
 
 from mlops_deploy.adapters.faults import bootstrap_ended
+from mlops_deploy.adapters.process import LocalRunner
+from mlops_deploy.adapters.registry.registries import HttpRegistries
+from mlops_deploy.api.build_model import build_model
+from mlops_deploy.api.pushing import RegistryDestination
 from mlops_deploy.cli.puller import exit_code, main
 from mlops_deploy.errors import ContentMismatchError, UnreachableError, UnusableInputError
+from mlops_deploy.spec.refs import ImageRef
+from mlops_deploy.store.cache import DigestCache
 from mlops_deploy.store.volume import InTheWayError, VolumeError
+from tests.fakes.carriers import AMD64, Silent, a_build, fake_shell, write_model
+from tests.fakes.registry import FakeRegistry, Stalls, distribution
 
 REF = f"registry.example.com/digits@sha256:{'1' * 64}"
 
@@ -45,3 +59,73 @@ def test_wrong_settings_are_told(monkeypatch, capsys, environ, says):
     monkeypatch.setattr("signal.signal", lambda *_: None)
     assert main() == 78
     assert says in capsys.readouterr().err
+
+
+def until(true, seconds):
+    started = time.monotonic()
+    while not true():
+        assert time.monotonic() - started < seconds
+        time.sleep(0.01)
+
+
+@dataclass
+class Bootstrap:
+    """A carrier in a registry, and the program that brings its model to a volume, as a job runs it."""
+
+    registry: FakeRegistry
+    volume: Path
+    ref: ImageRef
+    content: str
+
+    def start(self, **other):
+        told = {"MODEL_REF": str(self.ref), "MODEL_ID": self.content, "MODEL_VOLUME": str(self.volume)} | other
+        argv = [sys.executable, "-I", "-m", "mlops_deploy.cli.puller"]
+        return subprocess.Popen(argv, env=told, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def run(self, **other):
+        process = self.start(**other)
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+
+@pytest.fixture
+def bootstrap(tmp_path):
+    with FakeRegistry(distribution()).running() as registry:
+        name = ImageRef(name=f"{registry.host}/models/digits", tag="1")
+        model = write_model(tmp_path / "model", {"weights": bytes(3_000_000), "more": b"more"})
+        repository = HttpRegistries({}, LocalRunner()).repository(name)
+        build = a_build(model, fake_shell(tmp_path, AMD64))
+        built = build_model(build, [RegistryDestination(repository, ["1"])], DigestCache(None), Silent()).carrier
+        ref = ImageRef(name=name.name, digest=built.digest)
+        yield Bootstrap(registry, tmp_path / "volume", ref, built.content_id.hex)
+
+
+def test_a_model_is_brought_once_and_found_without_a_registry(bootstrap):
+    code, out, _ = bootstrap.run()
+    assert (code, out.split(":")[0]) == (0, f"copied digits {bootstrap.content[:12]}")
+    model = bootstrap.volume / "v" / bootstrap.content
+    assert (model / "weights").read_bytes() == bytes(3_000_000)
+    asked = len(bootstrap.registry.asked)
+    code, out, _ = bootstrap.run()
+    assert (code, out.split(":")[0]) == (0, f"found digits {bootstrap.content[:12]}")
+    assert len(bootstrap.registry.asked) == asked
+
+
+def test_another_model_than_the_job_asks_for_is_refused(bootstrap):
+    code, _, err = bootstrap.run(MODEL_ID="2" * 64)
+    assert code == 65
+    assert "carries model" in err
+    assert not (bootstrap.volume / "v" / bootstrap.content).exists()
+
+
+def test_one_that_is_told_to_end_does_so_at_once_and_the_next_one_ends_the_work(bootstrap):
+    bootstrap.registry.fault(
+        "blob", Stalls(seconds=30, after=1_000_000), where=lambda asked: not asked.headers.get("range")
+    )
+    process = bootstrap.start()
+    until(lambda: [*bootstrap.volume.glob("v/.*/model/weights")], 20)
+    process.terminate()
+    process.communicate(timeout=10)
+    assert process.returncode == 143
+    bootstrap.registry.heal()
+    assert bootstrap.run()[0] == 0
