@@ -28,6 +28,8 @@ _KEY: Final = b"_sklearn_version"
 _TEXT_AFTER: Final = re.compile(rb"(?:\x94|q.|r.{4}|p\d+\n)?(?:\x8c(.)|X(.{4})|V([0-9][\w.+!-]*)\n)", re.DOTALL)
 
 _LONGEST_VERSION: Final = 64
+_MOST_KEYS: Final = 100
+"""How often in one window the key may stand before something that is no version."""
 
 PACKAGES: Final = {
     "catboost": "catboost",
@@ -107,7 +109,9 @@ def needed(modules: set[str], version: str | None, *, protocol: int = 0) -> tupl
 def sklearn_version(data: bytes) -> str | None:
     """The version that an estimator in `data` says it was pickled by."""
     at = data.find(_KEY)
-    while at >= 0:
+    for _ in range(_MOST_KEYS):
+        if at < 0:
+            break
         at += len(_KEY)
         if (version := _text_at(data, at)) is not None and same_minor("", version):
             return version

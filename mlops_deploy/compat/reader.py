@@ -78,7 +78,7 @@ class Reader:
 
     def found(self) -> Sniffed:
         """What the bytes say, when all have passed; may be asked again."""
-        if isinstance(self._wanted, Peek):
+        while self._result is None and isinstance(self._wanted, Peek):
             self._deliver()
         if self._result is None and not isinstance(self._wanted, Skip):
             self._deliver()
