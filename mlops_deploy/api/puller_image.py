@@ -68,6 +68,8 @@ def _build(tag: ImageRef, builder: ImageBuilder, story: Story) -> None:
             shutil.copyfile(path, place)
         contexts = {"program": Path(folder)}
         builder.build(Recipe(context=RECIPE, args={"BASE": base}, contexts=contexts, tag=tag), lambda _line: None)
+    if (facts := builder.facts(str(tag))) is not None:
+        story.say(f"built `{tag}`: {facts.size / 1e6:,.0f} MB, nearly all of it layers of `{base}`")
 
 
 def _folder(package: str) -> Path:

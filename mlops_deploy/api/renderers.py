@@ -9,6 +9,7 @@ from typing import Final
 from mlops_deploy.api import nomad_render
 from mlops_deploy.api.artefact import job_carrier
 from mlops_deploy.api.docker_files import render_files
+from mlops_deploy.api.puller_image import puller_image
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.render.compose import render_compose
 from mlops_deploy.render.kubernetes import render_kubernetes, render_slots
@@ -42,9 +43,22 @@ class Renderer:
     checked: bool = False
 
 
-def _unlimited(spec: DeploySpec, _: Stored) -> list[str]:
+def _beware(spec: DeploySpec, _: Stored) -> list[str]:
     said = "no memory limit: the server may take all of the machine's memory; set `resources.memory`"
-    return [said] if spec.resources.memory is None else []
+    return [*([said] if spec.resources.memory is None else []), *_not_everywhere(spec)]
+
+
+def _on_nomad(spec: DeploySpec, carrier: Stored) -> list[str]:
+    return [*nomad_render.warnings(spec, carrier), *_not_everywhere(spec)]
+
+
+def _not_everywhere(spec: DeploySpec) -> list[str]:
+    """Told where a file names an image that no registry has and no build command makes."""
+    image = puller_image(spec.registry) if spec.bootstrap == "pull" else None
+    if image is None or not image.local:
+        return []
+    said = f"`{image.ref}`, which pulls the model, is only in engines in which `mlops-deploy release` has built it"
+    return [f"{said}; `registry.puller` names one in a registry"]
 
 
 def _compose(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset, _: Path) -> Rendered:
@@ -74,14 +88,14 @@ RENDERERS: Final[Mapping[Target, Renderer]] = {
         several=render_files,
         files=("a.yml", "b.yml", "router.yml"),
         run=lambda path: f"docker compose -f {quote(str(path))} up --wait",
-        warnings=_unlimited,
+        warnings=_beware,
     ),
     "nomad": Renderer(
         alone=nomad_render.render_alone,
         several=nomad_render.render_files,
         files=nomad_render.FILES,
         run=_run,
-        warnings=nomad_render.warnings,
+        warnings=_on_nomad,
         checked=True,
     ),
     "kubernetes": Renderer(
@@ -90,7 +104,7 @@ RENDERERS: Final[Mapping[Target, Renderer]] = {
         files=("a.yml", "b.yml", "service.yml"),
         run=_apply,
         go_on=_apply,
-        warnings=_unlimited,
+        warnings=_beware,
     ),
 }
 

@@ -12,10 +12,12 @@ from mlops_deploy.api.docker_files import docker_artefact
 from mlops_deploy.api.nomad_files import nomad_artefact, with_warnings
 from mlops_deploy.api.prepare import DockerSupply
 from mlops_deploy.api.puller_image import RECIPE, find_or_build, program, puller_tag
+from mlops_deploy.api.renderers import RENDERERS
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.release.codec import decode, encode
 from mlops_deploy.release.forecast import Forecast
 from mlops_deploy.release.state import Artefact
+from mlops_deploy.spec.deploy import Resources
 from mlops_deploy.spec.recipe import ImageFacts
 from mlops_deploy.spec.refs import Digest
 from mlops_deploy.spec.registry import RegistrySpec
@@ -40,7 +42,7 @@ class Builder:
         return Digest("ab" * 32)
 
     def facts(self, ref):
-        return ImageFacts(id=Digest("ab" * 32), size=1, labels={}) if ref == "mlops-base:bookworm" else None
+        return ImageFacts(id=Digest("ab" * 32), size=1, labels={}) if "mlops" in ref else None
 
 
 def test_it_is_built_once_of_exactly_its_files():
@@ -117,3 +119,12 @@ def test_clients_that_collect_images_are_told_of_where_the_image_is_local(puller
     artefact = nomad_artefact(spec, REMOTE, PRESET, image, ID)
     told = with_warnings(spec, lambda *_: Forecast(), lambda: "clients collect images")("a", None, artefact)
     assert ("clients collect images" in told.warnings) == warned
+
+
+@pytest.mark.parametrize("target", ["docker", "nomad", "kubernetes"])
+def test_who_renders_is_told_of_an_image_that_is_not_everywhere(target):
+    spec = dataclasses.replace(PULLS, resources=Resources(memory=64 << 20))
+    elsewhere = dataclasses.replace(spec, registry=RegistrySpec(puller="registry.example.com/ml/puller:1"))
+    here, there = (" ".join(RENDERERS[target].warnings(one, REMOTE)) for one in (spec, elsewhere))
+    assert str(puller_tag()) in here
+    assert "puller" not in there
