@@ -24,7 +24,7 @@ from mlops_deploy.adapters.registry.hosts import Origin, host_and_port, is_loopb
 from mlops_deploy.adapters.registry.identity import Identity
 from mlops_deploy.adapters.registry.pace import Pace
 from mlops_deploy.adapters.registry.pools import Pools
-from mlops_deploy.adapters.registry.token_server import TokenServer
+from mlops_deploy.adapters.registry.token_server import DeniedError, TokenServer
 from mlops_deploy.adapters.registry.tokens import Tokens
 from mlops_deploy.adapters.registry.troubles import explained
 from mlops_deploy.adapters.registry.trust import Trust
@@ -103,8 +103,7 @@ class HttpAccess:
         identity = self._identity(scope)
         match offer:
             case Bearer():
-                token = self._tokens.get(offer, self._scope(scope, offer), identity)
-                self._keep_quiet(token)
+                token = self._token(offer, scope, identity)
                 return {"Authorization": f"Bearer {token.reveal()}"}
             case Basic() if identity and not identity.is_token:
                 return {"Authorization": identity.basic().reveal()}
@@ -175,6 +174,16 @@ class HttpAccess:
                     self._keep_quiet(identity.secret)
                     self._keep_quiet(Secret(identity.basic().reveal().removeprefix("Basic ")))
             return self._identities[repository]
+
+    def _token(self, offer: Bearer, scope: Scope, identity: Identity | None) -> Secret:
+        try:
+            token = self._tokens.get(offer, self._scope(scope, offer), identity)
+        except DeniedError as error:
+            denied = self.denied(scope)
+            message = f"{denied.message}: {error.message}"
+            raise UnusableInputError(message, hint=denied.hint, detail=denied.detail) from error
+        self._keep_quiet(token)
+        return token
 
     def _scope(self, scope: Scope, offer: Bearer) -> Scope:
         general = tuple(one for one in offer.scope if not one.startswith("repository:"))

@@ -18,7 +18,10 @@ _LARGEST: Final = 2**20
 _HOPS: Final = 3
 _OK: Final = 200
 _MOVED: Final = frozenset({301, 302, 303, 307, 308})
-_DENIED: Final = frozenset({400, 401, 403})
+
+
+class DeniedError(UnusableInputError):
+    """It gives no token to who we are."""
 
 
 class Way(Protocol):
@@ -62,7 +65,7 @@ class TokenServer:
                 if answer.status == _OK:
                     return self._body(answer, origin)
                 answer.close()
-                error = _refusal(answer.status, origin, home)
+                error = _refusal(answer.status, origin)
                 again = answer.status in RETRIED and patience.again(retry_after(answer.headers.get("Retry-After")))
             else:
                 error, again = answer, not isinstance(answer, UntrustedError) and patience.again()
@@ -110,8 +113,8 @@ class TokenServer:
         return data
 
 
-def _refusal(status: int, origin: Origin, home: Origin) -> UnreachableError | UnusableInputError:
-    message = f"the token server `{origin}` of the registry `{home.host}` answered {status}"
-    if status in _DENIED:
-        return UnusableInputError(message, hint="check the credentials, and their rights to the repository")
-    return UnreachableError(message, hint="try again a little later")
+def _refusal(status: int, origin: Origin) -> UnreachableError | UnusableInputError:
+    message = f"the token server `{origin}` answered {status}"
+    if status in RETRIED or status >= 500:  # noqa: PLR2004 - all server errors
+        return UnreachableError(message, hint="try again a little later")
+    return DeniedError(message)

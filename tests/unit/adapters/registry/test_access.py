@@ -3,12 +3,13 @@
 import json
 import threading
 from base64 import b64encode
+from pathlib import Path
 
 import pytest
 
 from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
 from tests.fakes.recording import Response, recording
-from tests.unit.adapters.registry.network import PUBLIC, SCOPE, Network, access_to, channel_to
+from tests.unit.adapters.registry.network import PUBLIC, SCOPE, Network, channel_to
 
 PASSWORD = "c4nary-password"
 TOKEN = "c4nary-token"
@@ -241,7 +242,7 @@ def test_nothing_arrives_at_another_name_of_this_machine(home, address):
 def test_a_loop_of_redirects_ends(home):
     to = Response(status=307, headers=(("Location", "/v2/loop"),))
     with recording(lambda _: to) as registry:
-        with pytest.raises(UnreachableError, match="redirects"):
+        with pytest.raises(DeployError, match="redirects"):
             ask(channel_to(f"127.0.0.1:{registry.port}", home()), "/v2/loop")
         assert len([one for one in registry.asked if one.path == "/v2/loop"]) < 10
 
@@ -370,14 +371,30 @@ def test_a_password_goes_to_another_host_by_https_alone(home, network):
 # What is said when it fails.
 
 
-def test_the_denied_are_told_who_they_are_and_what_to_do(home):
-    with recording(lambda _: challenge("/token")) as registry:
-        registry_denies = f"127.0.0.1:{registry.port}"
-        environ = home(registry_denies)
-        access = access_to(registry_denies, environ, base=f"http://{registry_denies}")
-        assert access.denied(SCOPE).hint == f"log in with `docker login {registry_denies}`"
-        with pytest.raises(DeployError):
-            ask(channel_to(registry_denies, environ))
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_the_denied_are_told_who_they_are_and_what_to_do(home, status):
+    with recording(Guarded(token=lambda _: Response(status=status))) as registry:
+        host = f"127.0.0.1:{registry.port}"
+        with pytest.raises(UnusableInputError) as caught:
+            ask(channel_to(host, home()))
+        told = f"the token server `http://{host}` answered {status}"
+        assert str(caught.value) == f"the registry `{host}` does not let anybody push to `team/app`: {told}"
+        assert caught.value.hint == f"log in with `docker login {host}`"
+        with pytest.raises(UnusableInputError) as caught:
+            ask(channel_to(host, home(host)))
+        assert "does not let who we are push to `team/app`" in str(caught.value)
+        assert f"config.json` for `{host}` says" in caught.value.hint
+
+
+def test_a_helper_that_failed_is_told_of_when_we_are_denied(home):
+    environ = home()
+    with recording(Guarded(token=lambda _: Response(status=401))) as registry:
+        host = f"127.0.0.1:{registry.port}"
+        file = Path(environ["HOME"], ".docker", "config.json")
+        file.write_text(json.dumps({"credHelpers": {host: "absent"}}))
+        with pytest.raises(UnusableInputError) as caught:
+            ask(channel_to(host, environ))
+    assert caught.value.detail == ("the credential helper `docker-credential-absent` cannot be run",)
 
 
 def test_what_a_registry_writes_loses_our_secrets(home):
