@@ -19,9 +19,6 @@ from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputErro
 
 Scope = tuple[str, ...]
 
-FAILURES: Final = (*NETWORK, UnreachableError)
-"""What a request may fail with that may go well a little later; a token server has its own."""
-
 _HOPS: Final = 5
 _UNAUTHORIZED: Final = 401
 _DENIED: Final = frozenset({401, 403})
@@ -100,7 +97,7 @@ class Channel:
         while True:
             try:
                 answer = self._follow(_Asked(method, headers or {}, body, silence or self.pace.silence, scope), url)
-            except FAILURES as error:
+            except NETWORK as error:
                 failure = self.unreachable(step, error)
                 if not patience.again(nobody=never_connected(error)):
                     raise failure from error
@@ -112,7 +109,7 @@ class Channel:
                 raise self.refusal(step, reply, scope)
 
     def outgoing(self, method: str, url: str, headers: Mapping[str, str], scope: Scope) -> Outgoing:
-        """Begin a request whose body is sent bit by bit; not retried, not redirected. Raises what is in `FAILURES`."""
+        """Begin a request whose body is sent bit by bit; not retried, not redirected. Raises what is in `NETWORK`."""
         target = self.absolute(url)
         pool = self._access.pool(target).connection_from_url(target)
         every = {**_ALWAYS, **headers, **self._access.headers(target, scope)}
@@ -149,9 +146,7 @@ class Channel:
 
     def unreachable(self, step: str, error: Exception) -> UnreachableError:
         """The error for a registry that did not answer, or broke off; raises it when trying again cannot help."""
-        if isinstance(error, UnreachableError) and not isinstance(error, UntrustedError):
-            return error
-        found = error if isinstance(error, UntrustedError) else self._access.unreachable(error)
+        found = self._access.unreachable(error)
         if isinstance(found, UntrustedError):
             raise found from error
         message = f"the registry `{self.host}` did not answer to {step}: {self._access.redact(reason(error))}"
@@ -181,7 +176,7 @@ class Channel:
             body=asked.body,
             redirect=False,
             retries=False,
-            timeout=Timeout(connect=self.pace.connect, read=asked.silence),
+            timeout=Timeout(connect=min(self.pace.connect, asked.silence), read=asked.silence),
             preload_content=False,
             decode_content=False,
         )

@@ -32,7 +32,7 @@ class Pace:
     retry_after: float = 60.0
     """The longest wait that a registry may ask for."""
     total: float = 300.0
-    """Within which another try is begun."""
+    """Since the first failure; no other try is begun after it."""
     farewell: float = 3.0
     """To tell the registry that an upload was given up."""
     sleep: Callable[[float], object] = time.sleep
@@ -45,7 +45,7 @@ class Patience:
     def __init__(self, pace: Pace, sleep: Callable[[float], object] | None = None, *, tries: int | None = None) -> None:
         self._pace = pace
         self._sleep = sleep or pace.sleep
-        self._until = pace.now() + pace.total
+        self._until: float | None = None
         self._failed = 0
         self._tries = tries or pace.tries
 
@@ -55,9 +55,10 @@ class Patience:
         `nobody`: there was not even a connection.
         """
         self._failed += 1
-        wait = self.delay(after)
+        wait, now = self.delay(after), self._pace.now()
+        self._until = self._until or now + self._pace.total
         most = min(self._tries, self._pace.connects) if nobody else self._tries
-        if self._failed >= most or self._pace.now() + wait > self._until:
+        if self._failed >= most or now + wait > self._until:
             return False
         return not self._sleep(wait)
 

@@ -8,8 +8,7 @@ from urllib.parse import quote
 
 from urllib3 import HTTPHeaderDict
 
-from mlops_deploy.adapters.registry.answers import LATER, Reply
-from mlops_deploy.adapters.registry.channel import FAILURES
+from mlops_deploy.adapters.registry.answers import LATER, NETWORK, Reply
 from mlops_deploy.adapters.registry.modes import UNSIZED, Mode
 from mlops_deploy.adapters.registry.pace import RETRIED, Patience, retry_after
 from mlops_deploy.adapters.registry.place import BreakError, Place, require_digest
@@ -70,7 +69,7 @@ class Session:
             except AnsweredError:
                 self._answered(early=True)
                 return
-            except FAILURES as error:
+            except NETWORK as error:
                 self.close()
                 raise self._broken(error) from error
             block = block[len(part) :]
@@ -85,7 +84,7 @@ class Session:
         while True:
             try:
                 reply = self._put(digest)
-            except FAILURES as error:
+            except NETWORK as error:
                 if self._arrived(digest):
                     return
                 if not patience.again():
@@ -105,7 +104,7 @@ class Session:
             outgoing = self._outgoing = self._request("PUT", self._closing(digest), {"Content-Length": str(self._size)})
             self._pour(outgoing, blob)
             reply = outgoing.answer()
-        except FAILURES as error:
+        except NETWORK as error:
             if self._arrived(digest):
                 return
             raise self._broken(error) from error
@@ -163,7 +162,7 @@ class Session:
             headers["Content-Range"] = f"{self.offset}-{self.offset + self._left - 1}"
         try:
             self._outgoing = self._request("PATCH", self._location, headers)
-        except FAILURES as error:
+        except NETWORK as error:
             raise self._broken(error) from error
         return self._outgoing
 
@@ -187,7 +186,7 @@ class Session:
             return
         try:
             reply = outgoing.answer()
-        except FAILURES as error:
+        except NETWORK as error:
             raise self._broken(error) from error
         finally:
             self.close()
@@ -222,7 +221,7 @@ class Session:
 
     def _arrived(self, digest: Digest) -> bool:
         with suppress(DeployError):
-            return self._place.has(digest, self._size)
+            return self._place.has(digest, self._size, Patience(self._channel.pace, tries=3))
         return False
 
     def _move(self, location: str | None) -> None:

@@ -32,7 +32,7 @@ class Outgoing:
         self._connection = pool.lend(pace.connect)
         self._connection.patience = pace.silence
         parts = urlsplit(target)
-        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         if direct := pool.absolute_form():
             headers = {**headers, **(pool.proxy_headers or {})}
         try:

@@ -34,8 +34,7 @@ class HttpUpload:
         self._place = place
         self._size = size
         self._again = again
-        self._first = mode or place.channel.modes.mode(place.channel.host)
-        self._mode = self._first
+        self._mode = mode or place.channel.modes.mode(place.channel.host)
         self._session: Session | None = None
         self._lost: Session | None = None
         self._reached = 0
@@ -43,7 +42,7 @@ class HttpUpload:
         self._busy = Lock()
         self._patience = self._fresh()
         self._breaks = self._in_mode = self._mark = 0
-        self._checked = False
+        self._checked = self._learned = False
 
     def write(self, block: memoryview) -> None:
         """See `ports.Upload`."""
@@ -62,7 +61,7 @@ class HttpUpload:
         with self._busy, self._dropping():
             self._insist(lambda session: self._close(session, digest), digest)
             self._session = None
-        if self._mode != self._first:
+        if self._learned:
             self._place.channel.modes.learn(self._place.channel.host, self._mode)
 
     def abort(self) -> None:
@@ -162,6 +161,8 @@ class HttpUpload:
         patient = status in _UNSURE or (status == _RANGE_NOT_SATISFIABLE and self._mode.kind == "chunked")
         if status not in _REFUSES_MODE | _UNSURE or (patient and self._in_mode < _BEFORE_EASIER):
             return False
+        if status is None and self._mode.kind == "chunked":
+            return False
         mode = easier(self._mode, status)
         while mode is not None and mode.chunk >= self._size:
             mode = easier(mode, status)
@@ -169,6 +170,8 @@ class HttpUpload:
             self._breaks = _BREAKS if status in _REFUSES_MODE else self._breaks
             return False
         self._mode, self._in_mode, self._patience = mode, 0, self._fresh()
+        # What only broke may have had other reasons than its size: that is not worth remembering.
+        self._learned = self._learned or status is not None
         return True
 
     def _check_source(self, digest: Digest) -> None:
