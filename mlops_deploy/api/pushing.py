@@ -15,15 +15,20 @@ from mlops_deploy.oci.types import Blob, Descriptor
 from mlops_deploy.oci.view import view
 from mlops_deploy.ports import Repository, Upload
 from mlops_deploy.spec.refs import Digest, ImageRef
+from mlops_deploy.store.cache import DigestCache
 
 ABREAST: Final = 4
 """Layers that are sent side by side: more rarely helps, and annoys registries."""
+
+_MOST_SOURCES: Final = 2
+"""Repositories that are asked for a layer although it is not sure that they have it still."""
 
 
 class RegistryDestination(Destination):
     """Sends a carrier to `repository` under each of `tags`; None is the short tag that belongs to it alone.
 
-    What `siblings` have is taken over from there: repositories of the same registry that get the carrier, too. What
+    What `siblings` have is taken over from there: repositories of the same registry that get the carrier, too; and
+    what others of that registry got from here, as `cache` knows, without a look whether it is there still. What
     the carrier under the first tag lists with the same path and size is probably there: such a layer is hashed first,
     and only sent when it is another.
     """
@@ -35,11 +40,13 @@ class RegistryDestination(Destination):
         *,
         siblings: Sequence[str] = (),
         abreast: int = ABREAST,
+        cache: DigestCache | None = None,
     ) -> None:
         self._repository = repository
         self._tags = tuple(tags)
         self._siblings = tuple(siblings)
         self._abreast = abreast
+        self._cache = cache or DigestCache(None)
         self._lock = Lock()
         self._open: set[Sending] = set()
         self._sizes: Mapping[str, int] | None = None
@@ -71,10 +78,13 @@ class RegistryDestination(Destination):
         return self._whole
 
     def wants(self, layer: Descriptor) -> bool:
-        """Whether the blob is missing, and no sibling has it."""
+        """Whether the blob is missing, and no other repository gives it."""
         if self._repository.has(layer):
             return False
-        return not any(self._repository.mount(layer, sibling) for sibling in self._siblings)
+        registry = self.name.partition("/")[0]
+        others = [name for name in self._cache.holders(layer) if name.partition("/")[0] == registry]
+        sources = dict.fromkeys((*self._siblings, *others[:_MOST_SOURCES]))
+        return not any(self._repository.mount(layer, source) for source in sources if source != self.name)
 
     def defers(self, files: Sequence[SourceFile]) -> bool:
         """With siblings always; else when all of it was in the carrier before."""
@@ -100,6 +110,8 @@ class RegistryDestination(Destination):
             there = self._repository.resolve(tag) if self._whole else None
             if there is None or there.digest != carrier.digest:
                 self._put(tag, carrier.index)
+        if not self._whole:
+            self._cache.hold(self.name, carrier.layers)
 
     def abort(self) -> None:
         """Give the open uploads up; no tag has moved."""

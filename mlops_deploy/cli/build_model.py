@@ -173,7 +173,7 @@ def _build_natively(choices: Choices, project: Project, build: "ModelBuild", tel
     from mlops_deploy.api.pushing import RegistryDestination
 
     refs = choices.pushes
-    pushes = push_destinations(refs, choices.parallel, choices.insecure_registries) if refs else ()
+    pushes = push_destinations(refs, choices.parallel, choices.insecure_registries, project.cache()) if refs else ()
     wanted = Wanted(load=choices.load, store=choices.store, archive=choices.archive, pushes=pushes)
     if wanted.only_pushes and build.tags:
         raise click.UsageError("`-t` names what goes elsewhere than to a registry; `--push` REF has its own `:TAG`")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mlops_deploy.oci.types import Platform
     from mlops_deploy.ports import Engine, Story
     from mlops_deploy.spec.refs import Digest, ImageRef
+    from mlops_deploy.store.cache import DigestCache
     from mlops_deploy.store.log import Built
 
 STDOUT = Path("-")
@@ -97,7 +98,7 @@ def _push_ref(text: str) -> "ImageRef":
 
 
 def push_destinations(
-    refs: "Sequence[ImageRef]", abreast: int, insecure: "Sequence[str]" = ()
+    refs: "Sequence[ImageRef]", abreast: int, insecure: "Sequence[str]" = (), cache: "DigestCache | None" = None
 ) -> "tuple[RegistryDestination, ...]":
     """One place for each repository, with all tags that it gets; later ones of a registry take over from earlier."""
     from mlops_deploy.api.pushing import RegistryDestination
@@ -113,6 +114,7 @@ def push_destinations(
             tuple(dict.fromkeys(tags[name])),
             siblings=[other for other in list(tags)[:number] if first[other].host == first[name].host],
             abreast=abreast,
+            cache=cache,
         )
         for number, name in enumerate(tags)
     )

@@ -29,10 +29,12 @@ _SCHEMA: Final = """
 create table if not exists file (source blob primary key, stamp text, sha256 text) without rowid;
 create table if not exists fact (source blob primary key, stamp text, revision integer, said text) without rowid;
 create table if not exists layer (content text primary key, digest text) without rowid;
+create table if not exists holder (digest text, repository text, primary key (digest, repository));
 """
 
 
 _FILES: Final = "select source, stamp, sha256 from file"
+_HOLDERS: Final = "select repository from holder where digest = ? order by rowid desc"
 _FACTS: Final = "select source, stamp, said from fact where revision = ?"
 
 
@@ -71,6 +73,18 @@ class DigestCache:
         with self._forgiving(), self._reading() as database:
             return [_layer(database, plan, _content(plan, sums)) for plan in plans]
         return [None] * len(plans)
+
+    def holders(self, layer: Descriptor) -> tuple[str, ...]:
+        """The repositories that got that layer from here, the last one first."""
+        with self._forgiving(), self._reading() as database:
+            return tuple(name for (name,) in database.execute(_HOLDERS, (layer.digest.hex,)))
+        return ()
+
+    def hold(self, repository: str, layers: Iterable[Descriptor]) -> None:
+        """Keep that `repository` has these layers."""
+        with self._forgiving(), self._writing() as database, database:
+            rows = [(layer.digest.hex, repository) for layer in layers]
+            database.executemany("insert or replace into holder values (?, ?)", rows)
 
     def remember(
         self,

@@ -53,8 +53,9 @@ def cache(tmp_path):
     return tmp_path / "cache.sqlite"
 
 
-def places(registry, *refs, abreast=4):
-    return push_destinations([ImageRef.parse(f"{registry.host}/{ref}") for ref in refs], abreast)
+def places(registry, *refs, abreast=4, cache=None):
+    refs = [ImageRef.parse(f"{registry.host}/{ref}") for ref in refs]
+    return push_destinations(refs, abreast, cache=DigestCache(cache))
 
 
 def pushed(model, shell, *to, cache=None, **named):
@@ -194,6 +195,29 @@ class TestNothingTwice:
             sizes = sum(layer.size for layer in made.carrier.layers)
             assert (registry.uploaded() < 1.2 * sizes) is mounts
             assert made.bytes_read == (TOTAL if mounts else 2 * TOTAL)
+
+    def test_a_later_push_to_another_repository_takes_over_what_the_first_got(self, registry, model, shell, cache):
+        first = pushed(model, shell, *places(registry, "candidates/digits:1", cache=cache), cache=cache)
+        registry.asked.clear()
+        again = pushed(model, shell, *places(registry, "production/digits:1", cache=cache), cache=cache)
+        assert (again.bytes_read, again.carrier.digest) == (0, first.carrier.digest)
+        assert registry.uploaded() < 10_000  # the config
+        assert not registry.content.dangling()
+
+    def test_what_the_other_repository_has_lost_is_sent(self, registry, model, shell, cache):
+        pushed(model, shell, *places(registry, "candidates/digits:1", cache=cache), cache=cache)
+        registry.content.links["candidates/digits"].clear()
+        registry.content.blobs.clear()
+        again = pushed(model, shell, *places(registry, "production/digits:1", cache=cache), cache=cache)
+        assert again.bytes_read == TOTAL
+        assert registry.content.dangling() == ["candidates/digits:1"]
+
+    def test_another_registry_is_not_asked_for_what_the_first_got(self, registry, model, shell, cache):
+        pushed(model, shell, *places(registry, "t/digits:1", cache=cache), cache=cache)
+        with FakeRegistry(distribution()).running() as other:
+            pushed(model, shell, *places(other, "t/digits:1", cache=cache), cache=cache)
+            assert not other.steps("mount")
+            assert not other.content.dangling()
 
     def test_what_a_better_reader_would_see_is_looked_at_again_but_not_sent(
         self, registry, model, shell, cache, monkeypatch
