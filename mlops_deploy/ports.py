@@ -154,6 +154,10 @@ class Engine(Protocol):
         """The labels of the image that `ref` names there, None when it names none."""
         ...
 
+    def labelled(self, label: str) -> Mapping[str, Mapping[str, str]]:
+        """The labels of all images there that have `label`, by the names of the images."""
+        ...
+
 
 class Web(Protocol):
     """Files behind `https://`."""

@@ -158,6 +158,12 @@ class DockerEngine:
                 return None
         return dict(found["Config"].get("Labels") or {})
 
+    def labelled(self, label: str) -> dict[str, dict[str, str]]:
+        """The labels of all images with a name that have `label`."""
+        with translated("listing its images"):
+            found = self._client.api.images(filters={"label": label})
+        return {name: dict(image.get("Labels") or {}) for image in found for name in image.get("RepoTags") or []}
+
 
 def _unpulled(ref: str, said: str) -> DeployError:
     """What an engine says of an image that it could not pull, by whom it can be mended."""

@@ -71,6 +71,7 @@ def _document(found: "Found", carrier: "CarrierView") -> dict[str, object]:
         "built": stored.time if stored else None,
         "source": stored.source if stored else None,
         "size": sum(file.size for file in listing.files),
+        "formats": list(listing.card.formats),
         "requires": list(listing.card.requires),
         "licence": listing.card.licence,
         "signature": listing.card.signature,

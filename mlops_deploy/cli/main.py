@@ -43,6 +43,7 @@ SECTIONS: Final = {
         "logs": "Show what a task wrote, as it wrote it: by default the server of the live slot.",
         "inspect": "Show a carrier: model, files, layers, platforms, labels.",
         "verify": "Verify a carrier: recompute every digest, size and file hash; list all mismatches (exit code 12).",
+        "compat": "Compare what a model needs with what a server image provides; exit code 9 when they do not fit.",
         "check": "Check the configuration and show every mistake in it.",
         "docs": "Describe every key of mlops.yml, or those of SECTION.",
     },
