@@ -57,7 +57,10 @@ def pull(
 def _origin(ref: str, insecure: tuple[str, ...], store: "Callable[[], LayoutStore]") -> "Origin":
     from mlops_deploy.api.origins import RegistryOrigin, StoreOrigin
     from mlops_deploy.api.registry_images import registry_ref
+    from mlops_deploy.spec.refs import ImageRef
 
+    if "/" in ref:
+        ImageRef.parse(ref)  # what is wrong with it, rather than that no store has it
     if (remote := registry_ref(ref)) is not None:
         return RegistryOrigin(wiring.registries(insecure), remote)
     place = store()

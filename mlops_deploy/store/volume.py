@@ -98,6 +98,8 @@ class Volume:
         why = (error.strerror or str(error)).lower()
         if error.errno in _FULL:
             return VolumeError(f"`{self.path}` cannot be written: {why}", code=74, hint="make room, then retry")
+        if error.errno in {errno.ENOTDIR, errno.EEXIST}:
+            return VolumeError(f"`{self.path}` is no folder, nor can one be made there", code=73, hint="name a folder")
         if self.home(content).exists():
             return DamagedModelError(
                 f"`{self.home(content)}` is damaged and cannot be replaced: {why}",
@@ -199,8 +201,11 @@ def failing_on(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        hint = "make room, then retry" if error.errno in _FULL else "look for disk errors, then retry"
+        why, hint = (error.strerror or str(error)).lower(), "look for disk errors, then retry"
+        if error.errno in _FULL:
+            hint = "make room, then retry"
+        if error.errno == errno.ENOENT:
+            why, hint = "what was copied has been removed meanwhile", "retry"
         raise VolumeError(f"copying to `{path}` failed: {why}", code=74, hint=hint) from error
 
 
