@@ -210,7 +210,7 @@ class TestNothingTwice:
         registry.content.blobs.clear()
         again = pushed(model, shell, *places(registry, "production/digits:1", cache=cache), cache=cache)
         assert again.bytes_read == TOTAL
-        assert registry.content.dangling() == ["candidates/digits:1"]
+        assert not registry.content.dangling()
 
     def test_another_registry_is_not_asked_for_what_the_first_got(self, registry, model, shell, cache):
         pushed(model, shell, *places(registry, "t/digits:1", cache=cache), cache=cache)
