@@ -1,5 +1,6 @@
 """Blobs and images to send to registries, and the way in which the product sends them."""
 
+from functools import cache
 from hashlib import sha256
 from random import Random
 
@@ -11,6 +12,7 @@ def digest_of(data):
     return Digest(sha256(data).hexdigest())
 
 
+@cache
 def some(size, seed=0):
     return Random(f"{size} {seed}").randbytes(size)
 

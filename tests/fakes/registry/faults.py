@@ -5,6 +5,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
 from tests.fakes.registry.messages import Answer, Asked, HangUpError
 
@@ -218,7 +219,7 @@ class Endless(Fault):
 class Bomb(Fault):
     """The answer's body is `size` zeros, as few bytes with `Content-Encoding: gzip`."""
 
-    size: int = 2**30
+    size: int = 2**28
 
     def outgoing(self, answer: Answer) -> Answer:
         """See `Fault`."""
@@ -228,6 +229,7 @@ class Bomb(Fault):
         return answer
 
 
+@cache
 def _packed(size: int) -> bytes:
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     parts = [packer.compress(bytes(min(2**20, size - at))) for at in range(0, size, 2**20)]

@@ -31,6 +31,9 @@ class _Planned:
     times: int
 
 
+_READS_BODY = frozenset({"patch", "put", "whole", "manifest-put", "token"})
+
+
 class FakeRegistry:
     """A registry at `host`. `folder`: where blobs are kept, for tests of large ones; else in memory.
 
@@ -265,6 +268,9 @@ class _Handler(BaseHTTPRequestHandler):
             return answer
 
     def _do(self, asked: Asked, body: _Incoming) -> Answer:
+        if asked.step not in _READS_BODY:
+            for _ in body.pieces():
+                pass
         return self.server.registry.routes.answer(asked, body)
 
     def _asked(self) -> Asked:
@@ -332,4 +338,6 @@ class _Cdn(_Handler):
         return "cdn", repository, digest
 
     def _do(self, asked: Asked, body: _Incoming) -> Answer:
+        for _ in body.pieces():
+            pass
         return self.server.registry.routes.cdn(asked)
