@@ -41,10 +41,13 @@ def main() -> int:
     try:
         _pull(os.environ)
     except DeployError as failed:
-        hint = (f"hint: {failed.hint}",) if failed.hint else ()
-        for line in (*failed.detail, f"error: {failed.message}", *hint):
+        code = exit_code(failed)
+        hints = [failed.hint] if failed.hint else []
+        if code in {UNREACHABLE, WRONG_SETTING}:
+            hints.append("what this task is given for a registry is in `registry` of mlops.yml")
+        for line in (*failed.detail, f"error: {failed.message}", *(f"hint: {hint}" for hint in hints)):
             sys.stderr.write(f"{line}\n")
-        return exit_code(failed)
+        return code
     except OSError as failed:
         sys.stderr.write(f"error: `{failed.filename or 'the volume'}`: {(failed.strerror or str(failed)).lower()}\n")
         return exit_code(failed)

@@ -58,7 +58,9 @@ def test_wrong_settings_are_told(monkeypatch, capsys, environ, says):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     assert main() == 78
-    assert says in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert says in said
+    assert "`registry` of mlops.yml" in said.splitlines()[-1]
 
 
 def until(true, seconds):
