@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Literal
@@ -45,7 +45,7 @@ class Choices:
     pushes: "tuple[ImageRef, ...]"
     parallel: int
     insecure_registries: tuple[str, ...]
-    shells: tuple[Path, ...]
+    shells: tuple[str, ...]
     builder: Literal["native", "docker"]
     digest_file: Path | None
     file: Path
@@ -87,9 +87,9 @@ def _hex64(_: click.Context, __: click.Parameter, value: str | None) -> str | No
     "--shell",
     "shells",
     multiple=True,
-    type=options.SomePath(),
-    metavar="PATH",
-    help="A static busybox; once per platform.",
+    type=options.SomeText(),
+    metavar="PATH|REF",
+    help="A static busybox, once per platform; or a busybox image REGISTRY/NAME:TAG, for all that it has.",
 )
 @click.option(
     "--builder",
@@ -119,7 +119,7 @@ def build_model(**chosen: object) -> None:
     registry has is not sent again, and a push that was broken off goes on with the layers that are missing.
     """
     choices = Choices(**chosen)  # type: ignore[arg-type]  # click has checked the types
-    project = find_project(choices.file, choices.environment)
+    project = replace(find_project(choices.file, choices.environment), insecure=choices.insecure_registries)
     with story() as telling:
         outcome = _build(choices, project, telling)
     _report(choices, outcome)

@@ -23,7 +23,7 @@ def model_build(
     path: "Path | WebModel | None",
     name: str | None = None,
     tags: Sequence[str] = (),
-    shells: Sequence[Path] = (),
+    shells: Sequence[str] = (),
 ) -> "ModelBuild":
     """What is to be built: the model at `path`, by default the project's; nothing of it has been read yet."""
     from mlops_deploy.api.build_model import ModelBuild
@@ -38,7 +38,8 @@ def model_build(
     card = model_card(name, project, place)
     project.require_apart(place)
     web = None if isinstance(path, Path) else look_at(path, project.lock, wiring.web(), telling)
-    return ModelBuild(path=place, web=web, card=card, shells=choose_shells(shells, project.lock, telling), tags=names)
+    found = choose_shells(shells, project.lock, telling, project.registries, project.kept_shells)
+    return ModelBuild(path=place, web=web, card=card, shells=found, tags=names)
 
 
 def model_card(name: str | None, project: Project, path: Path) -> "ModelCard":

@@ -100,6 +100,11 @@ class Project:
 
         return LayoutStore(path or self._store)
 
+    @property
+    def kept_shells(self) -> Path | None:
+        """Where shells are kept that were taken out of images, for a project that has a lock to find them by."""
+        return self.root / ".mlops" / "cache" / "shells" if self.spec else None
+
     def registries(self) -> "Registries":
         """The registries that references name."""
         return wiring.registries(self.insecure)

@@ -11,7 +11,7 @@ from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.oci.packing import LayerPlan
 from mlops_deploy.oci.tar import Entry, Folder, Link, Text
 from mlops_deploy.oci.types import Platform
-from mlops_deploy.spec.refs import Digest
+from mlops_deploy.spec.refs import Digest, ImageRef
 
 NONROOT: Final = 65532
 """The user of rendered bootstraps: the image has an empty /model of theirs, so a fresh volume there is theirs too."""
@@ -24,12 +24,16 @@ _PT_INTERP: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shell:
-    """A static busybox: its bytes, the platform they run on, their digest, and where they came from."""
+    """A static busybox: its bytes, the platform they run on, their digest, and where they came from.
+
+    `image` is the image of a registry that it was taken out of, with its digest.
+    """
 
     binary: bytes
     platform: Platform
     digest: Digest
     source: str
+    image: ImageRef | None = None
 
 
 def read_shell(path: Path) -> Shell:
@@ -41,16 +45,20 @@ def read_shell(path: Path) -> Shell:
             binary = file.read(_LARGEST + 1)
     except OSError as error:
         raise UnusableInputError(f"the shell `{path}` cannot be read: {error.strerror}") from error
+    return shell_of(binary, str(path))
+
+
+def shell_of(binary: bytes, source: str, image: ImageRef | None = None) -> Shell:
+    """The shell of these bytes; raises as `read_shell` does."""
     if len(binary) > _LARGEST or b"BusyBox v" not in binary:
         raise UnusableInputError(
-            f"the shell `{path}` is not a busybox", hint="install `busybox-static`, or name another"
+            f"the shell `{source}` is not a busybox", hint="install `busybox-static`, or name another"
         )
-    return Shell(
-        binary=binary, platform=_platform(path, binary), digest=Digest(sha256(binary).hexdigest()), source=str(path)
-    )
+    platform, digest = _platform(source, binary), Digest(sha256(binary).hexdigest())
+    return Shell(binary=binary, platform=platform, digest=digest, source=source, image=image)
 
 
-def _platform(path: Path, binary: bytes) -> Platform:
+def _platform(path: str, binary: bytes) -> Platform:
     try:
         magic, wide, little, _, machine, _, _, at, _, _, _, size, count = _ELF64_HEADER.unpack_from(binary)
         kinds = [struct.unpack_from("<I", binary, at + n * size)[0] for n in range(count)]

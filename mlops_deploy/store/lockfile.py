@@ -10,7 +10,7 @@ from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.oci.partial import reporting
 from mlops_deploy.oci.shell import Shell
 from mlops_deploy.oci.types import Platform
-from mlops_deploy.spec.refs import Digest
+from mlops_deploy.spec.refs import Digest, ImageRef
 from mlops_deploy.store.files import replace_file
 
 _SHELLS: Final = "shells"
@@ -29,7 +29,25 @@ def pinned_shells(path: Path) -> Mapping[Platform, Digest]:
 
 def pin_shells(path: Path, shells: Iterable[Shell]) -> None:
     """Pin these shells and no other; the file is written only when that changes it."""
-    _write(path, _SHELLS, {str(shell.platform): {"digest": str(shell.digest)} for shell in shells})
+    _write(path, _SHELLS, {str(shell.platform): _entry(shell) for shell in shells})
+
+
+def pinned_images(path: Path) -> tuple[ImageRef, ...]:
+    """The images, each with its digest, that the pinned shells are in, all of them; none where one was a file."""
+    try:
+        entries = _read(path).get(_SHELLS, {}).values()
+        found = [entry.get("image") for entry in entries]
+        images = tuple(dict.fromkeys(ImageRef.parse(image) for image in found if image is not None))
+    except (TypeError, AttributeError, UnusableInputError) as error:
+        raise _no_lock(path) from error
+    if any(image.digest is None for image in images):
+        raise _no_lock(path)
+    return () if None in found else images
+
+
+def _entry(shell: Shell) -> dict[str, str]:
+    image = {} if shell.image is None else {"image": str(shell.image)}
+    return {"digest": str(shell.digest), **image}
 
 
 def pinned_source(path: Path, url: str) -> str | None:

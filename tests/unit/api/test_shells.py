@@ -7,6 +7,14 @@ from mlops_deploy.store.lockfile import pin_shells
 from tests.fakes.carriers import ARM64, Silent, elf, fake_shell
 
 
+def nobody():
+    raise AssertionError("no registry is named here")
+
+
+def choose(named, lock, story):
+    return choose_shells([str(path) for path in named], lock, story, nobody)
+
+
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
     """A machine whose only static busybox is ours."""
@@ -19,61 +27,61 @@ def machine(tmp_path, monkeypatch):
 
 def test_the_shell_of_the_machine_is_announced_with_its_digest(machine):
     story = Silent()
-    (shell,) = choose_shells((), None, story)
+    (shell,) = choose((), None, story)
     assert shell.source == str(machine)
     assert str(shell.digest) in story.said[0]
 
 
 def test_the_named_ones_come_first_and_are_not_announced(machine, tmp_path):
     named, story = fake_shell(tmp_path, ARM64), Silent()
-    assert choose_shells([tmp_path / f"busybox-{ARM64}"], None, story) == (named,)
+    assert choose([tmp_path / f"busybox-{ARM64}"], None, story) == (named,)
     assert not story.said
 
 
 def test_two_for_one_platform_are_refused(machine, tmp_path):
     fake_shell(tmp_path)
     with pytest.raises(UnusableInputError, match="two shells for the same platform"):
-        choose_shells([machine, tmp_path / "busybox-62"], None, Silent())
+        choose([machine, tmp_path / "busybox-62"], None, Silent())
 
 
 def test_a_machine_without_one_says_what_to_install(machine):
     machine.unlink()
     with pytest.raises(UnusableInputError, match="no static busybox") as caught:
-        choose_shells((), None, Silent())
+        choose((), None, Silent())
     assert "--shell" in caught.value.hint
 
 
 def test_a_machine_with_a_dynamic_one_has_none(machine):
     machine.write_bytes(elf(interpreter=True))
     with pytest.raises(UnusableInputError, match="no static busybox"):
-        choose_shells((), None, Silent())
+        choose((), None, Silent())
 
 
 def test_the_pinned_one_is_taken_silently(machine, tmp_path):
-    pin_shells(tmp_path / "mlops.lock", choose_shells((), None, Silent()))
+    pin_shells(tmp_path / "mlops.lock", choose((), None, Silent()))
     story = Silent()
-    choose_shells((), tmp_path / "mlops.lock", story)
+    choose((), tmp_path / "mlops.lock", story)
     assert not story.said
 
 
 def test_another_than_the_pinned_one_is_refused_and_shown(machine, tmp_path):
     lock = tmp_path / "mlops.lock"
-    pin_shells(lock, choose_shells((), None, Silent()))
+    pin_shells(lock, choose((), None, Silent()))
     before = lock.read_bytes()
     machine.write_bytes(elf(text=b"BusyBox v1.38"))
     with pytest.raises(UnusableInputError, match="is not the shell that") as caught:
-        choose_shells((), lock, Silent())
+        choose((), lock, Silent())
     assert len(caught.value.detail) == 2
     assert f"--shell {machine}" in caught.value.hint
     assert lock.read_bytes() == before
-    assert choose_shells([machine], lock, Silent())
+    assert choose([machine], lock, Silent())
 
 
 def test_a_lock_with_more_platforms_than_the_machine_has_is_not_forgotten(machine, tmp_path):
     lock = tmp_path / "mlops.lock"
-    pin_shells(lock, [*choose_shells((), None, Silent()), fake_shell(tmp_path, ARM64)])
+    pin_shells(lock, [*choose((), None, Silent()), fake_shell(tmp_path, ARM64)])
     with pytest.raises(UnusableInputError, match="is not the shell that"):
-        choose_shells((), lock, Silent())
+        choose((), lock, Silent())
 
 
 def test_the_applets_are_those_of_the_recipe():
