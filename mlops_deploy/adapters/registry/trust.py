@@ -17,7 +17,7 @@ _SYSTEM: Final = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
 
 
 class UntrustedError(UnreachableError):
-    """A certificate is not one that we believe; asking again does not help."""
+    """Theirs or ours is no certificate that the other believes, or there is no TLS; asking again does not help."""
 
 
 class Trust:
