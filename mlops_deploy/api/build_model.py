@@ -112,6 +112,7 @@ class _Work:
         self._written = cache.written(inventory.files)
         self._sniffed = cache.facts(inventory.files, sniff.REVISION)
         self._lock = Lock()
+        self._keeping = Lock()
         self._size = inventory.size
         self._done = 0
         self.bytes_read = 0
@@ -163,6 +164,7 @@ class _Work:
                 return
             self._sums |= sent.sums
             self._sniffed |= sent.sniffed
+        with self._keeping:
             layers = [(plan, sent.layer)]
             self._cache.remember(
                 plan.files, layers, sent.sums, self._seen_ns, facts=sent.sniffed, revision=sniff.REVISION

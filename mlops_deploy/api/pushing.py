@@ -2,23 +2,28 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from threading import Lock
+from threading import Lock, Thread
 from typing import Final
 
 from mlops_deploy.api.registry_blobs import RegistryBlobs
-from mlops_deploy.errors import ContentMismatchError, InterruptedByUserError
+from mlops_deploy.errors import ContentMismatchError, DeployError, InterruptedByUserError
+from mlops_deploy.oci.blobs import Blobs
 from mlops_deploy.oci.destination import Destination
 from mlops_deploy.oci.image import Carrier
 from mlops_deploy.oci.inventory import SourceFile
+from mlops_deploy.oci.metadata import LABEL
 from mlops_deploy.oci.stream import LayerSink, LayerSource
 from mlops_deploy.oci.types import Blob, Descriptor
-from mlops_deploy.oci.view import view
+from mlops_deploy.oci.view import view, view_images
 from mlops_deploy.ports import Repository, Upload
 from mlops_deploy.spec.refs import Digest, ImageRef
 from mlops_deploy.store.cache import DigestCache
 
 ABREAST: Final = 4
 """Layers that are sent side by side: more rarely helps, and annoys registries."""
+
+_LONGEST_LIST: Final = 16 * 2**20
+"""Bytes of a metadata layer that are worth fetching to save a transfer: fifty thousand files."""
 
 _MOST_SOURCES: Final = 2
 """Repositories that are asked for a layer although it is not sure that they have it still."""
@@ -48,6 +53,7 @@ class RegistryDestination(Destination):
         self._abreast = abreast
         self._cache = cache or DigestCache(None)
         self._lock = Lock()
+        self._looking = Lock()
         self._open: set[Sending] = set()
         self._sizes: Mapping[str, int] | None = None
         self._whole = self._over = False
@@ -117,10 +123,12 @@ class RegistryDestination(Destination):
         """Give the open uploads up; no tag has moved."""
         with self._lock:
             self._over = True
-            left = tuple(self._open)
-        for sending in left:
-            with suppress(Exception):
-                sending.abort()
+            farewells = [Thread(target=sending.abort, daemon=True) for sending in self._open]
+        # At once: each may have to wait for its registry for seconds.
+        for farewell in farewells:
+            farewell.start()
+        for farewell in farewells:
+            farewell.join()
 
     def begun(self, sending: "Sending", layer: LayerSource) -> Upload:
         """Open an upload for `sending`."""
@@ -144,7 +152,7 @@ class RegistryDestination(Destination):
 
     def _before(self) -> Mapping[str, int]:
         """The sizes of the files of the carrier that the first tag names now; none where it names no carrier."""
-        with self._lock:
+        with self._looking:
             if self._sizes is None:
                 self._sizes = {}
                 tag = self._tags[0]
@@ -152,9 +160,16 @@ class RegistryDestination(Destination):
                 # What is there may be anything: then nothing is known beforehand.
                 with suppress(ContentMismatchError, FileNotFoundError):
                     if root is not None:
-                        listing = view(RegistryBlobs(self._repository, root), root.digest).listing
-                        self._sizes = {file.path: file.size for file in listing.files}
+                        self._sizes = _listed(RegistryBlobs(self._repository, root), root.digest)
             return self._sizes
+
+
+def _listed(blobs: Blobs, digest: Digest) -> dict[str, int]:
+    """The sizes of the files that a carrier lists; none where it is too long, and of any other image."""
+    image = view_images(blobs, digest)[0]
+    if f"{LABEL}name" not in image.labels or image.layers[-1].size > _LONGEST_LIST:
+        return {}
+    return {file.path: file.size for file in view(blobs, digest).listing.files}
 
 
 class Sending:
@@ -183,7 +198,8 @@ class Sending:
     def abort(self) -> None:
         """Give the open upload up."""
         if self._upload is not None:
-            self._upload.abort()
+            with suppress(DeployError):
+                self._upload.abort()
 
     def _opened(self) -> Upload:
         if self._upload is None:

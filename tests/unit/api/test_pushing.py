@@ -11,7 +11,7 @@ from mlops_deploy.api.pushing import RegistryDestination
 from mlops_deploy.cli.destinations import push_destinations
 from mlops_deploy.compat import sniff
 from mlops_deploy.errors import DeployError, UnusableInputError
-from mlops_deploy.oci import packing
+from mlops_deploy.oci import metadata, packing
 from mlops_deploy.oci.types import INDEX
 from mlops_deploy.spec.refs import ImageRef
 from mlops_deploy.store.cache import DigestCache
@@ -102,6 +102,15 @@ class TestPush:
         }
         assert len(digests) == 1
 
+    def test_a_registry_that_asks_for_patience_gets_all_of_it_all_the_same(self, registry, model, shell):
+        registry.fault("start", Answers(status=429, headers={"Retry-After": "0"}), times=3)
+        registry.fault("put", Answers(status=503, headers={"Retry-After": "0"}), times=2)
+        (place,) = places(registry, "t/digits:1")
+        made = pushed(model, shell, place)
+        assert place.held_back == 5
+        assert registry.content.tags["t/digits"] == {"1": str(made.carrier.digest)}
+        assert not registry.content.dangling()
+
     def test_progress_ends_at_the_whole(self, registry, model, shell):
         story = Silent()
         build_model(a_build(model, shell), places(registry, "t/digits:1"), DigestCache(None), story)
@@ -176,6 +185,15 @@ class TestNothingTwice:
         registry.content.plant_manifest("t/digits", manifest, INDEX, "1")
         made = pushed(model, shell, *places(registry, "t/digits:1"))
         assert registry.content.tags["t/digits"]["1"] == str(made.carrier.digest)
+
+    def test_of_another_image_under_the_tag_no_layer_is_fetched(self, registry, model, shell, monkeypatch):
+        with monkeypatch.context() as other:
+            other.setattr(metadata.Metadata, "labels", lambda _: {"com.example.name": "any"})
+            pushed(model, shell, *places(registry, "t/digits:1"))
+        registry.asked.clear()
+        again = pushed(model, shell, *places(registry, "t/digits:1"))
+        assert not [one for one in registry.steps("blob") if one.sent > 4096]
+        assert registry.content.tags["t/digits"]["1"] == str(again.carrier.digest)
 
     def test_what_one_place_has_is_read_again_only_for_what_the_registry_lacks(self, registry, model, shell, cache):
         keeper = Keeper()
