@@ -3,6 +3,7 @@ import mmap
 import os
 import random
 import shutil
+import struct
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 from mlops_deploy.api import build_model as build_module
 from mlops_deploy.api import shells as shells_module
 from mlops_deploy.api.build_model import build_model
+from mlops_deploy.compat import sniff
 from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.oci import packing
 from mlops_deploy.oci.partial import PartialFile
@@ -278,6 +280,38 @@ class TestNothingTwice:
             second = built(model, shell, cache=cache)
         assert second.bytes_read
         assert second.carrier.digest == built(model, shell).carrier.digest != first.carrier.digest
+
+
+class TestWhatFilesSay:
+    HEADER = b'{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+
+    @pytest.fixture
+    def tensors(self, tmp_path):
+        data = struct.pack("<Q", len(self.HEADER)) + self.HEADER + bytes(8)
+        model = write_model(tmp_path / "tensors", {"w.safetensors": data, "notes.txt": b"none"})
+        time.sleep(0.15)
+        return model
+
+    def test_it_is_in_the_carrier_also_when_nothing_is_read(self, tensors, shell, tmp_path):
+        first = built(tensors, shell, cache=tmp_path / "c")
+        again = built(tensors, shell, cache=tmp_path / "c")
+        assert first.carrier.metadata.card.formats == ("safetensors",)
+        assert again.bytes_read == 0
+        assert again.carrier == first.carrier
+
+    def test_what_is_declared_stays(self, tensors, shell):
+        declared = built(tensors, shell, requires=("safetensors>=0.5", "numpy>=2")).carrier.metadata.card.requires
+        assert declared[:2] == ("safetensors>=0.5", "numpy>=2")
+        assert sum("safetensors" in text for text in declared) == 1
+
+    def test_a_better_reader_looks_again_and_places_get_nothing_twice(self, tensors, shell, tmp_path, monkeypatch):
+        keeper = Keeper()
+        built(tensors, shell, keeper, cache=tmp_path / "c")
+        monkeypatch.setattr(sniff, "REVISION", sniff.REVISION + 1)
+        keeper.begun.clear()
+        again = built(tensors, shell, keeper, cache=tmp_path / "c")
+        assert again.bytes_read == sum(file.stat().st_size for file in tensors.iterdir())
+        assert not keeper.begun
 
 
 class TestFailure:
