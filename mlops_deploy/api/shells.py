@@ -148,7 +148,8 @@ def _from_machine(lock: Path | None, story: Story) -> Shell:
             + [f"  found:  {shell.digest} ({shell.platform}), {shell.source}" for shell in found],
             hint=f"`--shell {found[0].source}` accepts it: the carrier's digest changes, its content id does not",
         )
-    return match
+    images = pinned_images(lock) if lock is not None else ()
+    return replace(match, image=images[0]) if images else match
 
 
 def _static_ones() -> Iterator[Shell]:
