@@ -4,20 +4,23 @@ import json
 import re
 import ssl
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Final, Protocol, Self
 
 from urllib3 import HTTPHeaderDict
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError, ReadTimeoutError
+from urllib3.response import BaseHTTPResponse
 
 from mlops_deploy.adapters.registry.pace import RETRIED
+from mlops_deploy.adapters.registry.watch import Watch
 from mlops_deploy.errors import ContentMismatchError, DeployError, UnreachableError, UnusableInputError
 
 NETWORK: Final = (HTTPError, HTTPException, OSError)
 """What fails on the way to a registry and back."""
 
+_SECONDS: Final = 10.0
 _SAID: Final = 64 * 2**10
 _PIECE: Final = 256 * 2**10
 _LINE: Final = 300
@@ -28,20 +31,11 @@ Headers = HTTPHeaderDict
 
 
 class Body(Protocol):
-    """An answer whose body has not been read."""
+    """A body as it comes."""
 
-    @property
-    def status(self) -> int: ...  # noqa: D102
-
-    @property
-    def headers(self) -> HTTPHeaderDict: ...  # noqa: D102
-
-    def read1(self, amount: int, /) -> bytes: ...  # noqa: D102
-
-    def close(self) -> None: ...  # noqa: D102
-
-    @property
-    def closed(self) -> bool: ...  # noqa: D102
+    def read1(self, amount: int, /) -> bytes:
+        """What is there of the next bytes, waiting for the first; nothing at the end."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +47,10 @@ class Reply:
     data: bytes
 
     @classmethod
-    def of(cls, answer: Body) -> Self:
+    def of(cls, answer: BaseHTTPResponse) -> Self:
         """Read what is worth reading, and leave the connection free for the next request, or closed."""
         try:
-            data = bounded(answer, _SAID, 10.0)
+            data = bounded(answer, _SAID, _SECONDS, answer.shutdown)
         except NETWORK:
             data = b""
         if not answer.closed:
@@ -69,18 +63,22 @@ class Reply:
         return tuple(str(error.get("code")) for error in _errors(self.data))
 
 
-def bounded(answer: Body, limit: int, seconds: float) -> bytes:
-    """The body, as it is on the wire, or its first `limit` + 1 bytes; raises `TimeoutError` after `seconds`."""
+def bounded(answer: Body, limit: int, seconds: float, cut: Callable[[], object]) -> bytes:
+    """The body, as it is on the wire, or its first `limit` + 1 bytes.
+
+    Raises `TimeoutError`, or what `cut` makes of it, when it has not ended after `seconds`.
+    """
     until, pieces, length = time.monotonic() + seconds, [], 0
-    while length <= limit and (piece := answer.read1(min(_PIECE, limit + 1 - length))):
-        pieces.append(piece)
-        length += len(piece)
-        if time.monotonic() > until:
-            raise TimeoutError(f"its answer did not end in {seconds:g} s")
+    with Watch(seconds, cut):
+        while length <= limit and (piece := answer.read1(min(_PIECE, limit + 1 - length))):
+            pieces.append(piece)
+            length += len(piece)
+            if time.monotonic() > until:
+                raise TimeoutError(f"its answer did not end in {seconds:g} s")
     return b"".join(pieces)
 
 
-def require_plain(answer: Body, host: str, step: str) -> None:
+def require_plain(answer: BaseHTTPResponse, host: str, step: str) -> None:
     """Refuse a body that was compressed for the way: nobody asked for it, and it may be a bomb."""
     if (encoding := (answer.headers.get("Content-Encoding") or "identity").strip().lower()) not in {"identity", ""}:
         answer.close()

@@ -1,5 +1,6 @@
 """Connections that see what a registry says while it is still being sent to, and that notice when it stops reading."""
 
+import errno
 import http.client
 import select
 import socket
@@ -11,12 +12,49 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.proxy import connection_requires_http_tunnel
 
+from mlops_deploy.adapters.registry.watch import Watch
+
 _TICK: Final = 1.0
+_HEAD: Final = 1.0
+"""Seconds beyond the silence before an answer that its head may take."""
+
+
+class _WholeHead:
+    """The head of an answer as it comes; the end of the stream is not taken for the end of the head."""
+
+    def __init__(self, file: Any) -> None:  # noqa: ANN401 - as in `http.client`
+        self._file = file
+        self._lines = 0
+
+    def readline(self, limit: int) -> bytes:
+        line: bytes = self._file.readline(limit)
+        self._lines += 1
+        if not line.endswith(b"\n") and len(line) < limit and (line or self._lines > 1):
+            raise ConnectionResetError(errno.ECONNRESET, "it broke off within an answer")
+        return line
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Answer(http.client.HTTPResponse):
+    def begin(self) -> None:
+        file: Any = self.fp
+        head: Any = _WholeHead(file)
+        self.fp = head
+        try:
+            super().begin()
+        finally:
+            if self.fp is head:
+                self.fp = file
+        if not self.headers.get("Content-Length", "0").strip().isdigit():
+            raise http.client.HTTPException("the length of its answer is no number")
 
 
 class _Sending(HTTPConnection):
     """What both kinds have in common; `patience` is how many seconds the other side may take nothing at all."""
 
+    response_class = _Answer
     patience = 60.0
     _has_answered = False
 
@@ -33,7 +71,8 @@ class _Sending(HTTPConnection):
             raise ConnectionResetError("the connection was closed")
         self.sock.settimeout(silence)
         self._has_answered = True
-        return http.client.HTTPConnection.getresponse(self)
+        with Watch(silence + _HEAD, self.cut):
+            return http.client.HTTPConnection.getresponse(self)
 
     def send(self, data: Any) -> None:  # noqa: ANN401 - as `http.client` declares it
         """Send all of `data`; raises `BrokenPipeError` when the other side has answered already, to be read then."""
@@ -56,7 +95,8 @@ class _Sending(HTTPConnection):
 
     def getresponse(self) -> Any:  # noqa: ANN401 - as in urllib3
         """See `urllib3.connection`."""
-        found = super().getresponse()
+        with Watch((self.timeout or self.patience) + _HEAD, self.cut):
+            found = super().getresponse()
         self._has_answered = True
         return found
 

@@ -10,11 +10,15 @@ from urllib3.response import BaseHTTPResponse
 from mlops_deploy.adapters.registry.answers import NETWORK, Reply, require_plain
 from mlops_deploy.adapters.registry.channel import Channel, Scope
 from mlops_deploy.adapters.registry.pace import Patience
+from mlops_deploy.adapters.registry.watch import Watch
 from mlops_deploy.errors import ContentMismatchError
 
 PIECE: Final = 2**20
 _PROGRESS: Final = 64 * 2**10
 """Bytes that show that a registry gets on; fewer in a whole silence are as none."""
+
+_FRAME: Final = 1.0
+"""Seconds beyond a silence that what is around the bytes may take."""
 
 _OK, _PARTIAL, _DENIED, _NOT_FOUND, _UNSATISFIABLE = 200, 206, 403, 404, 416
 _EXPECTED: Final = frozenset({_OK, _PARTIAL, _NOT_FOUND, _UNSATISFIABLE})
@@ -95,13 +99,17 @@ class Download:
         """What comes, as it comes; raises `TimeoutError` when next to nothing does."""
         now, silence = self.channel.pace.now, self.channel.pace.silence
         since, got = now(), 0
-        while piece := answer.read1(PIECE, decode_content=False):
-            yield piece
-            got += len(piece)
-            if got >= _PROGRESS:
-                since, got = now(), 0
-            elif now() - since > silence:
-                raise TimeoutError("next to nothing comes")
+        with Watch(silence + _FRAME, answer.shutdown) as watch:
+            while piece := answer.read1(PIECE, decode_content=False):
+                watch.resting = True
+                yield piece
+                watch.beat()
+                watch.resting = False
+                got += len(piece)
+                if got >= _PROGRESS:
+                    since, got = now(), 0
+                elif now() - since > silence:
+                    raise TimeoutError("next to nothing comes")
 
     def _begins(self, answer: BaseHTTPResponse) -> int:
         if answer.status == _OK:

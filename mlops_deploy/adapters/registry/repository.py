@@ -169,7 +169,7 @@ class HttpRepository:
                 return None
             require_plain(answer, self._channel.host, step)
             try:
-                data = bounded(answer, LARGEST_DOCUMENT, _DOCUMENT_SECONDS)
+                data = bounded(answer, LARGEST_DOCUMENT, _DOCUMENT_SECONDS, answer.shutdown)
             except NETWORK as error:
                 failure = self._channel.unreachable(step, error)
                 if not patience.again():

@@ -62,12 +62,12 @@ class Outgoing:
                 with suppress(BrokenPipeError, ConnectionResetError):
                     self._connection.send(b"0\r\n\r\n")
             answer = self._connection.answer(self._pace.commit)
-            data = bounded(answer, _SAID, _SECONDS)
+            data = bounded(answer, _SAID, _SECONDS, self._connection.cut)
             reply = Reply(status=answer.status, headers=HTTPHeaderDict(answer.headers.items()), data=data[:_SAID])
         except BaseException:
             self.close()
             raise
-        if self._early or not answer.isclosed():
+        if self._early or not (answer.isclosed() or answer.length == 0):
             self._connection.close()
         answer.close()
         self._over = True
