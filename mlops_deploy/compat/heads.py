@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from mlops_deploy.compat.reader import Parser, Rest
+from mlops_deploy.compat.ubj import last_version
 from mlops_deploy.compat.versions import at_least
 from mlops_deploy.spec.requires import Sniffed
 
@@ -16,8 +17,6 @@ _GGUF: Final = re.compile(rb"GGUF[\x01-\xff]\x00\x00\x00")
 _TENSORS: Final = re.compile(rb'\{\s*(?:"__metadata__"\s*:\s*\{|"[^"]*"\s*:\s*\{\s*"(?:dtype|shape|data_offsets)"|\})')
 _LARGEST_HEADER: Final = 100_000_000
 _KEPT: Final = 4096
-_WIDTHS: Final = {b"i": 1, b"U": 1, b"I": 2, b"l": 4, b"L": 8}
-"""Bytes of the integers of Universal Binary JSON, by their marks."""
 
 
 def begin(head: bytes) -> Parser | None:
@@ -25,7 +24,7 @@ def begin(head: bytes) -> Parser | None:
     if _XGBOOST_JSON.match(head):
         return _xgboost(_json_version)
     if _XGBOOST_UBJ.match(head):
-        return _xgboost(_ubj_version)
+        return _xgboost(last_version)
     if match := _LIGHTGBM.match(head):
         return _told(Sniffed(format="lightgbm", requires=at_least("lightgbm", match[1].decode())))
     if _GGUF.match(head):
@@ -44,27 +43,6 @@ def _xgboost(version: Callable[[bytes], str | None]) -> Parser:
 def _json_version(tail: bytes) -> str | None:
     found = _JSON_VERSION.findall(tail)
     return ".".join(number.decode() for number in found[-1]) if found else None
-
-
-def _ubj_version(tail: bytes) -> str | None:
-    """The last array of three integers under `version`, typed as a whole or one by one."""
-    at = tail.rfind(b"version[")
-    if at < 0:
-        return None
-    at += len(b"version[")
-    kind = b""
-    if tail[at : at + 1] == b"$":
-        kind, at = tail[at + 1 : at + 2], at + 2
-    if tail[at : at + 1] == b"#":
-        mark = tail[at + 1 : at + 2]
-        at += 2 + _WIDTHS[mark]
-    numbers: list[str] = []
-    while len(numbers) < len(("major", "minor", "patch")):
-        mark = kind or tail[at : at + 1]
-        at += 0 if kind else 1
-        numbers.append(str(int.from_bytes(tail[at : at + _WIDTHS[mark]], "big")))
-        at += _WIDTHS[mark]
-    return ".".join(numbers)
 
 
 def _told(sniffed: Sniffed) -> Parser:

@@ -4,9 +4,11 @@ Inside a joblib file raw arrays stand between the instructions, so that a parser
 """
 
 import re
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from mlops_deploy.compat.reader import Parser
+from mlops_deploy.compat.ubj import last_version
 from mlops_deploy.compat.versions import same_minor
 from mlops_deploy.spec.requires import Sniffed
 
@@ -28,6 +30,7 @@ _KEY: Final = b"_sklearn_version"
 _TEXT_AFTER: Final = re.compile(rb"(?:\x94|q.|r.{4}|p\d+\n)?(?:\x8c(.)|X(.{4})|V([0-9][\w.+!-]*)\n)", re.DOTALL)
 
 _LONGEST_VERSION: Final = 64
+_SINCE_PYTHON_3_8: Final = 5
 _MOST_KEYS: Final = 100
 """How often in one window the key may stand before something that is no version."""
 
@@ -79,7 +82,7 @@ def parse(*, compressed: bool = False) -> Parser:
         block = yield _WINDOW
         if not passed:
             search.begin(block)
-        search.look(held + block, imports=passed < _IMPORTS_WITHIN)
+        search.look(held + block, within=passed < _IMPORTS_WITHIN)
         passed += len(block)
         held = (held + block)[-_OVERLAP:]
         if len(block) < _WINDOW:
@@ -93,15 +96,14 @@ def imports(data: bytes) -> set[str]:
     return {module.decode() for module in (*named, *_GLOBAL.findall(data))}
 
 
-def needed(modules: set[str], version: str | None, *, protocol: int = 0) -> tuple[str, ...]:
-    """The requirements of what imports `modules`; `version` is that of scikit-learn."""
+def needed(modules: set[str], versions: Mapping[str, str], *, protocol: int = 0) -> tuple[str, ...]:
+    """The requirements of what imports `modules`; `versions` are of packages that say by which they were pickled."""
     packages = {PACKAGES[top] for module in modules if (top := module.partition(".")[0]) in PACKAGES}
     found = dict.fromkeys(packages, "")
-    if version is not None:
-        found["scikit-learn"] = "".join(same_minor("", version))
+    found.update((name, "".join(same_minor("", version))) for name, version in versions.items())
     if any(module.startswith("numpy._core") for module in modules):
         found["numpy"] = ">=2"
-    if protocol == max(range(6)):
+    if protocol == _SINCE_PYTHON_3_8:
         found["python"] = ">=3.8"
     return tuple(sorted(name + specifier for name, specifier in found.items()))
 
@@ -126,7 +128,8 @@ def _text_at(data: bytes, at: int) -> str | None:
     short, long, line = match.groups()
     size = int.from_bytes(short or long or b"", "little")
     text: bytes = line or data[match.end() : match.end() + size]
-    return text.decode() if text.isascii() and len(text) < _LONGEST_VERSION else None
+    whole = line is not None or len(text) == size
+    return text.decode() if whole and text.isascii() and len(text) < _LONGEST_VERSION else None
 
 
 class _Search:
@@ -134,7 +137,7 @@ class _Search:
 
     def __init__(self) -> None:
         self._modules: set[str] = set()
-        self._version: str | None = None
+        self._versions: dict[str, str] = {}
         self._protocol = 0
         self._torch = False
 
@@ -143,27 +146,32 @@ class _Search:
             self._protocol = block[1]
         self._torch = block.startswith(_TORCH, 2)
 
-    def look(self, data: bytes, *, imports: bool) -> None:
-        if imports:
-            self._modules |= _imports(data)
-        if self._version is None:
-            self._version = sklearn_version(data)
+    def look(self, data: bytes, *, within: bool) -> None:
+        if within:
+            self._modules |= imports(data)
+        for name, find in _SAID_BY.items():
+            if name not in self._versions and self._imports(name) and (version := find(data)) is not None:
+                self._versions[name] = version
 
     def done(self, passed: int) -> bool:
         """Whether nothing more can be found."""
-        return passed >= _IMPORTS_WITHIN and (self._version is not None or not self._wants_version)
-
-    @property
-    def _wants_version(self) -> bool:
-        return any(module.partition(".")[0] == "sklearn" for module in self._modules)
+        missing = (name for name in _SAID_BY if name not in self._versions and self._imports(name))
+        return passed >= _IMPORTS_WITHIN and not any(missing)
 
     def found(self, *, compressed: bool) -> Sniffed:
         joblib = compressed or any(module.partition(".")[0] == "joblib" for module in self._modules)
         form = "torch" if self._torch else "joblib" if joblib else "pickle"
-        return Sniffed(format=form, requires=needed(self._modules, self._version, protocol=self._protocol))
+        return Sniffed(format=form, requires=needed(self._modules, self._versions, protocol=self._protocol))
+
+    def _imports(self, package: str) -> bool:
+        return any(PACKAGES.get(module.partition(".")[0]) == package for module in self._modules)
 
 
-_imports = imports
+_SAID_BY: Final[Mapping[str, Callable[[bytes], str | None]]] = {
+    "scikit-learn": sklearn_version,
+    "xgboost": last_version,
+}
+"""How packages say by which version they were pickled."""
 
 
 def _told(form: str) -> Parser:

@@ -40,7 +40,7 @@ def _parse() -> Parser:
     if len(top) == 1 and f"{(folder := top.pop())}/data.pkl" in names:
         code = any(name.startswith(f"{folder}/code/") for name in names)
         modules = set() if code else pickles.imports(archive.read(f"{folder}/data.pkl") or b"")
-        more = pickles.needed(modules - {"torch"}, None)
+        more = pickles.needed(modules, {})
         requires = ("torch>=1.6", *(one for one in more if one != "torch"))
         return Sniffed(format="torchscript" if code else "torch", requires=tuple(sorted(requires)))
     return Sniffed()
@@ -68,7 +68,7 @@ def _in_schema(schema: Mapping[str, object]) -> tuple[str, ...]:
             content = node.get("_sklearn_version")
             if isinstance(content, dict) and isinstance(text := content.get("content"), str):
                 versions.add(text.strip('"'))
-    return pickles.needed(modules, min(versions, default=None))
+    return pickles.needed(modules, {"scikit-learn": min(versions)} if versions else {})
 
 
 class _Archive:

@@ -46,7 +46,7 @@ SAID = {
     "sklearn-1.9.1.zlib.joblib": ("joblib", *SAME),
     "spacy/meta.json": ("spacy", "spacy<3.9.0,>=3.8.18"),
     "xgboost-3.2.0.json": ("xgboost", "xgboost>=3.2.0"),
-    "xgboost-3.2.0.pkl": ("pickle", "xgboost"),
+    "xgboost-3.2.0.pkl": ("pickle", "xgboost~=3.2.0"),
     "xgboost-3.2.0.ubj": ("xgboost", "xgboost>=3.2.0"),
 }  # fmt: skip
 

@@ -1,0 +1,99 @@
+"""What a model needs, held against what a server provides."""
+
+import json
+
+import pytest
+
+from mlops_deploy.compat.provides import Provides
+from mlops_deploy.compat.verdict import compare, overall
+
+LABEL = {
+    "python": "3.11.2",
+    "platform": "linux/x86_64",
+    "formats": ["joblib", "pickle", "skops"],
+    "packages": {"scikit-learn": "1.9.1", "numpy": "2.4.6", "Category_Encoders": "2.8.0", "onnxruntime": "1.19.2"},
+}
+SERVER = Provides.of(LABEL)
+
+
+def level(requirement: str, provides: Provides | None = SERVER) -> str:
+    return overall(compare((), (requirement,), provides))
+
+
+@pytest.mark.parametrize(
+    ("requirement", "expected"),
+    [
+        ("scikit-learn~=1.9.1", "ok"),
+        ("scikit-learn~=1.9.0", "ok"),
+        ("scikit-learn~=1.5.2", "fail"),
+        ("scikit-learn~=1.9.2", "fail"),
+        ("Scikit_Learn==1.9.1", "ok"),
+        ("scikit-learn", "ok"),
+        ("numpy>=2", "ok"),
+        ("numpy>=2.3.1", "warn"),
+        ("numpy>=2.4.1", "ok"),
+        ("numpy<2", "fail"),
+        ("category-encoders>=2.8.0", "ok"),
+        ("xgboost", "fail"),
+        ("python>=3.8", "ok"),
+        ("python>=3.12", "fail"),
+        ("onnx-ir>=10", "ok"),
+        ("onnx-opset>=21", "ok"),
+        ("onnx-opset>=22", "fail"),
+        ("onnx-ml-opset>=5", "fail"),
+        ("what is this", "unknown"),
+        ("scikit-learn==_", "unknown"),
+    ],
+)
+def test_each_requirement_has_a_verdict(requirement: str, expected: str) -> None:
+    assert level(requirement) == expected
+
+
+def test_of_a_server_that_says_nothing_nothing_is_known() -> None:
+    assert {level(text, None) for text in ("numpy>=2", "python>=3.8", "onnx-ir>=8")} == {"unknown"}
+    assert overall(compare(("onnx",), (), None)) == "unknown"
+
+
+def test_a_table_of_a_preset_does_not_list_all() -> None:
+    preset = Provides.of({"onnxruntime": "1.27.0", "cuda": "13.1"}, ("onnx",))
+    assert level("torch", preset) == "unknown"
+    assert level("onnx-opset>=21", preset) == "ok"
+    assert level("onnx-opset>=25", preset) == "unknown", "a later runtime may know it"
+    assert overall(compare(("onnx",), (), preset)) == "ok"
+
+
+def test_one_format_that_is_read_will_do() -> None:
+    assert overall(compare(("mlflow", "pickle"), (), SERVER)) == "ok"
+    (verdict,) = compare(("onnx",), (), SERVER)
+    assert (verdict.level, verdict.said) == ("fail", "the server reads joblib, pickle, skops")
+    assert verdict.fix == "write the model as joblib or pickle or skops, or use a server that reads onnx"
+
+
+def test_a_failure_names_the_way_out() -> None:
+    (version,) = compare((), ("scikit-learn~=1.5.2",), SERVER)
+    assert version.said == "the server has scikit-learn 1.9.1"
+    assert version.fix == (
+        "use a server with scikit-learn~=1.5.2: `mlops-deploy build-server --constraints FILE`, or make the model "
+        "again with scikit-learn 1.9.1"
+    )
+    (missing,) = compare((), ("xgboost",), SERVER)
+    assert missing.said == "the server has no xgboost"
+    (python,) = compare((), ("python>=3.12",), SERVER)
+    assert python.fix is not None
+    assert "--base IMAGE" in python.fix
+    (onnx,) = compare((), ("onnx-opset>=22",), SERVER)
+    assert onnx.fix == "use a server with a later ONNX Runtime, or write the model again with onnx-opset 21 or earlier"
+
+
+def test_a_model_that_needs_nothing_fits_anywhere() -> None:
+    assert compare((), (), None) == ()
+    assert overall(()) == "ok"
+
+
+@pytest.mark.parametrize(
+    "said", [{}, {"packages": [1]}, {"packages": {"numpy": 2}}, {"formats": "all"}, {"python": 3}, {"onnxruntime": "x"}]
+)
+def test_a_label_of_somebody_else_may_be_anything(said: dict[str, object]) -> None:
+    provides = Provides.of(json.loads(json.dumps(said)))
+    assert level("python>=3.8", provides) == "unknown"
+    assert level("onnx-ir>=8", provides) == "unknown"
