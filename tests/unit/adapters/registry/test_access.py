@@ -3,11 +3,14 @@
 import json
 import threading
 from base64 import b64encode
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from mlops_deploy.adapters.registry.repository import HttpRepository
 from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
+from mlops_deploy.spec.refs import Digest
 from tests.fakes.recording import Response, recording
 from tests.unit.adapters.registry.network import PUBLIC, SCOPE, Network, channel_to
 
@@ -417,3 +420,24 @@ def test_a_token_server_is_asked_again(home, status):
     with recording(Guarded(token=lambda _: answers.pop(0))) as registry:
         ask(channel_to(f"127.0.0.1:{registry.port}", home()))
     assert answers == []
+
+
+def test_an_upload_elsewhere_is_sent_without_the_token(home):
+    """A registry may have blobs sent to a store of its own; that gets the bytes, and nothing that proves who we are."""
+    stored = []
+
+    def store(request):
+        stored.append(request)
+        return Response(status=201 if request.method == "PUT" else 202, headers=(("Location", request.path),))
+
+    with recording(store) as other:
+        place = Response(status=202, headers=(("Location", f"http://127.0.0.1:{other.port}/u?_state=1"),))
+        start = {"v2/team/app/blobs/uploads": lambda one: place if one.authorization else challenge("/token")}
+        with recording(Guarded(**start)) as registry:
+            host = f"127.0.0.1:{registry.port}"
+            repository = HttpRepository(channel_to(host, home(host)), f"{host}/team/app", "team/app")
+            upload = repository.upload(4, lambda: [b"blob"])
+            upload.write(memoryview(b"blob"))
+            upload.commit(Digest(sha256(b"blob").hexdigest()))
+    assert [(one.method, one.body) for one in stored] == [("PATCH", b"blob"), ("PUT", b"")]
+    assert {one.authorization for one in stored} == {None}
