@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,10 +33,18 @@ class World:
 
     def repository(self, path: str, *, host: str | None = None, pace: Pace = QUICK) -> Repository:
         """As the product sees it, from a process of its own; `host`: by way of a proxy."""
+        return self.client(pace)(f"{host or self.host}/{path}")
+
+    def client(self, pace: Pace = QUICK) -> Callable[[str], Repository]:
+        """A process that asks for several repositories, by their names with the registry."""
         registries = HttpRegistries(self.environ, LocalRunner())
-        found = registries.repository(ImageRef.parse(f"{host or self.host}/{path}"))
-        found._channel.pace = pace  # type: ignore[attr-defined]
-        return found
+
+        def repository(name: str) -> Repository:
+            found = registries.repository(ImageRef.parse(name))
+            found._channel.pace = found._channel._access.pace = pace  # type: ignore[attr-defined]
+            return found
+
+        return repository
 
 
 @contextmanager
@@ -57,10 +65,10 @@ def world_of(kind: str, folder: Path) -> Iterator[World]:
             yield world
 
 
-def environ_for(folder: Path, host: str, user: str = USER, password: str = PASSWORD) -> dict[str, str]:
+def environ_for(folder: Path, *hosts: str, user: str = USER, password: str = PASSWORD) -> dict[str, str]:
     """An environment whose home, cache and credentials are below `folder`."""
     config = folder / "docker"
     config.mkdir(parents=True, exist_ok=True)
     auth = base64.b64encode(f"{user}:{password}".encode()).decode()
-    (config / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}))
+    (config / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth} for host in hosts}}))
     return {"HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache"), "DOCKER_CONFIG": str(config)}
