@@ -52,10 +52,12 @@ def compat(**chosen: object) -> int:
     is a name in the store, an archive, or REGISTRY/NAME:TAG; without SERVER, or without both, all that are at hand are
     compared: the newest carrier of each model, and the server images in the engine.
     """
+    from mlops_deploy.oci.names import printable
+
     choices = Choices(**chosen)  # type: ignore[arg-type]  # click has checked the types
     found = _fits(choices)
     for line in _lines(choices, found):
-        click.echo(line)
+        click.echo(line if choices.output == "json" else printable(line))
     failed = any(fit.level == "fail" for fit in found)
     return RefusedError.exit_code if failed and choices.server is not None else 0
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,18 +23,26 @@ PROVIDES = {
 }
 
 
-@pytest.fixture
-def server():
+@contextmanager
+def made(provides):
     """An image without content that says what it provides."""
     name = f"mlops-test-compat-{uuid4().hex[:8]}:1"
     empty = io.BytesIO()
     tarfile.open(fileobj=empty, mode="w").close()
-    label = f"LABEL io.mlops-deploy.provides={json.dumps(json.dumps(PROVIDES))}"
+    label = f"LABEL io.mlops-deploy.provides={json.dumps(json.dumps(provides))}"
     subprocess.run(
         ["docker", "import", "--change", label, "-", name], input=empty.getvalue(), check=True, capture_output=True
     )
-    yield name
-    subprocess.run(["docker", "image", "rm", name], check=False, capture_output=True)
+    try:
+        yield name
+    finally:
+        subprocess.run(["docker", "image", "rm", name], check=False, capture_output=True)
+
+
+@pytest.fixture
+def server():
+    with made(PROVIDES) as name:
+        yield name
 
 
 @pytest.fixture
@@ -85,3 +94,11 @@ def test_a_plan_and_a_release_are_refused_before_anything_starts(project):
         assert "it needs `scikit-learn~=1.5.2`, the server has scikit-learn 1.9.1" in done.stderr
     running = ["docker", "ps", "-aq", "--filter", f"name={SERVICE}"]
     assert subprocess.run(running, check=True, capture_output=True, text=True).stdout == ""
+
+
+def test_what_a_label_says_cannot_write_to_the_terminal(project):
+    with made({"packages": {"scikit-learn": "1.9.1\x1b[2J\u202e", "numpy": "2"}}) as evil:
+        for arguments in (("compat", "digits", evil), ("plan", "-f", "sklearn-1.5.2.yml", "--server", evil)):
+            done = run(project, *arguments)
+            assert "1.9.1" in done.stdout + done.stderr
+            assert all(line.isprintable() for line in (done.stdout + done.stderr).split("\n"))

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlops_deploy.compat.provides import Provides
 from mlops_deploy.compat.verdict import compare, overall
@@ -97,3 +99,20 @@ def test_a_label_of_somebody_else_may_be_anything(said: dict[str, object]) -> No
     provides = Provides.of(json.loads(json.dumps(said)))
     assert level("python>=3.8", provides) == "unknown"
     assert level("onnx-ir>=8", provides) == "unknown"
+
+
+_WORD = st.text("ab-_.1", max_size=5)
+_SPECIFIER = st.builds(
+    str.__add__, st.sampled_from(["===", "==", "~=", "!=", "<=", ">=", "<", ">"]), st.text("0123.*ab+!-", max_size=6)
+)
+
+
+_REQUIREMENT = st.builds(lambda name, said: name + ",".join(said), _WORD, st.lists(_SPECIFIER, max_size=3))
+
+
+@given(st.one_of(st.text(max_size=30), _REQUIREMENT), st.one_of(_WORD, st.text("0123.", max_size=6)))
+def test_no_requirement_and_no_version_is_a_reason_to_fail(requirement: str, version: str) -> None:
+    provides = Provides.of({"packages": {"a": version, "onnxruntime": version}, "python": version})
+    (verdict,) = compare((), (requirement,), provides)
+    assert verdict.level in {"ok", "warn", "unknown", "fail"}
+    assert (verdict.fix is not None) == (verdict.level == "fail")
