@@ -26,7 +26,7 @@ _PYTHON: Final = re.compile(rb"""^python:\s*['"]?(\d+\.\d+)""", re.MULTILINE)
 _FLAVORS: Final = re.compile(rb"^flavors:\s*$", re.MULTILINE)
 
 
-def parse(name: str) -> Parser:
+def document(name: str) -> Parser:
     """Read the file `name`, one of `KNOWN`, when it is not larger than such files are."""
     data = yield MOST
     return KNOWN[name](data) if len(data) < MOST else Sniffed()

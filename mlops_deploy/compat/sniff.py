@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Final
 
-from mlops_deploy.compat import documents, heads, inflate, onnx, pickles, savedmodel, zips
+from mlops_deploy.compat import heads, inflate, onnx, pickles, savedmodel, zips
+from mlops_deploy.compat.documents import KNOWN, document
 from mlops_deploy.compat.reader import Parser, Peek, Reader
 from mlops_deploy.spec.requires import Sniffed
 
@@ -29,8 +30,8 @@ def tap(path: str) -> Reader:
 
 
 def _parse(name: str) -> Parser:
-    if name in documents.KNOWN:
-        return (yield from documents.parse(name))
+    if name in KNOWN:
+        return (yield from document(name))
     head = yield Peek(_HEAD)
     for begin in _BEGINNINGS:
         if (parser := begin(head)) is not None:
