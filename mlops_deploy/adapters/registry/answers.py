@@ -78,11 +78,17 @@ def bounded(answer: Body, limit: int, seconds: float, cut: Callable[[], object])
     return b"".join(pieces)
 
 
+def not_believed(host: str, what: str) -> ContentMismatchError:
+    """The error for a registry that `host` names and that does `what`: says or sends what cannot be right."""
+    hint = "ask whoever runs the registry, or the proxy before it; nothing that came was used"
+    return ContentMismatchError(f"the registry `{host}` {what}", hint=hint)
+
+
 def require_plain(answer: BaseHTTPResponse, host: str, step: str) -> None:
     """Refuse a body that was compressed for the way: nobody asked for it, and it may be a bomb."""
     if (encoding := (answer.headers.get("Content-Encoding") or "identity").strip().lower()) not in {"identity", ""}:
         answer.close()
-        raise ContentMismatchError(f"the registry `{host}` sent {step} encoded as `{printable(encoding)[:40]}`")
+        raise not_believed(host, f"sent {step} encoded as `{printable(encoding)[:40]}`")
 
 
 def refusal(host: str, step: str, status: int, told: str) -> DeployError:

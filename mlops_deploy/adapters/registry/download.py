@@ -7,7 +7,7 @@ from typing import Final
 
 from urllib3.response import BaseHTTPResponse
 
-from mlops_deploy.adapters.registry.answers import NETWORK, Reply, require_plain
+from mlops_deploy.adapters.registry.answers import NETWORK, Reply, not_believed, require_plain
 from mlops_deploy.adapters.registry.channel import Channel, Scope
 from mlops_deploy.adapters.registry.pace import Patience
 from mlops_deploy.adapters.registry.watch import Watch
@@ -127,4 +127,4 @@ class Download:
             raise self._wrong(f"has more than its {self.size} bytes")
 
     def _wrong(self, what: str) -> ContentMismatchError:
-        return ContentMismatchError(f"the registry `{self.channel.host}` {what}: {self.step}")
+        return not_believed(self.channel.host, f"{what}: {self.step}")

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Final
 
-from mlops_deploy.adapters.registry.answers import Reply
+from mlops_deploy.adapters.registry.answers import Reply, not_believed
 from mlops_deploy.adapters.registry.channel import Channel, Scope
 from mlops_deploy.adapters.registry.pace import Patience, retry_after
-from mlops_deploy.errors import ContentMismatchError, DeployError
+from mlops_deploy.errors import DeployError
 from mlops_deploy.spec.refs import Digest
 
 _OK, _NOT_FOUND = 200, 404
@@ -45,4 +45,4 @@ class Place:
 def require_digest(told: str | None, digest: Digest, host: str, step: str) -> None:
     """Refuse a registry that says it stored something else; one that says nothing is believed."""
     if told is not None and told.strip().startswith("sha256:") and told.strip() != str(digest):
-        raise ContentMismatchError(f"the registry `{host}` stored other bytes than it was sent with {step}")
+        raise not_believed(host, f"stored other bytes than it was sent with {step}")

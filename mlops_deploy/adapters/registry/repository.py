@@ -7,7 +7,7 @@ from typing import Final
 
 from urllib3.response import BaseHTTPResponse
 
-from mlops_deploy.adapters.registry.answers import NETWORK, Reply, bounded, require_plain
+from mlops_deploy.adapters.registry.answers import NETWORK, Reply, bounded, not_believed, require_plain
 from mlops_deploy.adapters.registry.channel import Channel, Scope
 from mlops_deploy.adapters.registry.download import Download
 from mlops_deploy.adapters.registry.modes import WHOLE
@@ -15,7 +15,7 @@ from mlops_deploy.adapters.registry.pace import Patience
 from mlops_deploy.adapters.registry.place import Place, require_digest
 from mlops_deploy.adapters.registry.session import Session
 from mlops_deploy.adapters.registry.upload import HttpUpload
-from mlops_deploy.errors import ContentMismatchError, DeployError, UnusableInputError
+from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.oci.documents import LARGEST_DOCUMENT
 from mlops_deploy.oci.types import INDEX, MANIFEST, Blob, Descriptor
 from mlops_deploy.spec.refs import Digest
@@ -71,7 +71,7 @@ class HttpRepository:
         if found is None:
             raise FileNotFoundError(str(digest))
         if sha256(found[1]).hexdigest() != digest.hex:
-            raise ContentMismatchError(f"the registry `{self._channel.host}` sent other bytes than {step}")
+            raise not_believed(self._channel.host, f"sent other bytes than {step}")
         return found[1]
 
     def has(self, blob: Descriptor) -> bool:
@@ -178,24 +178,24 @@ class HttpRepository:
             finally:
                 answer.close()
             if len(data) > LARGEST_DOCUMENT:
-                raise ContentMismatchError(f"the registry `{self._channel.host}` sends more than 4 MiB as {step}")
+                raise not_believed(self._channel.host, f"sends more than 4 MiB as {step}")
             return answer, data
 
     def _described(self, reference: str, answer: BaseHTTPResponse, digest: Digest, size: int) -> Descriptor:
         kind = (answer.headers.get("Content-Type") or "").partition(";")[0].strip()
         host, step = self._channel.host, f"`{reference}` of `{self._path}`"
         if not _MEDIA_TYPE.fullmatch(kind):
-            raise ContentMismatchError(f"the registry `{host}` does not say of what kind {step} is")
+            raise not_believed(host, f"does not say of what kind {step} is")
         if reference.startswith("sha256:") and reference != str(digest):
-            raise ContentMismatchError(f"the registry `{host}` names something else as {step}")
+            raise not_believed(host, f"names something else as {step}")
         return Descriptor(media_type=kind, digest=digest, size=size)
 
     def _digest(self, told: str, step: str) -> Digest:
         try:
             return Digest.parse(told.strip())
         except UnusableInputError as error:
-            message = f"the registry `{self._channel.host}` names {step} by something that is no sha256 digest"
-            raise ContentMismatchError(message) from error
+            what = f"names {step} by something that is no sha256 digest"
+            raise not_believed(self._channel.host, what) from error
 
     def _place(self, digest: Digest | None, scope: Scope) -> Place:
         step = f"the blob `{digest.short}` of `{self._path}`" if digest else f"a layer of `{self._path}`"

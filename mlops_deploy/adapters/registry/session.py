@@ -8,12 +8,12 @@ from urllib.parse import quote
 
 from urllib3 import HTTPHeaderDict
 
-from mlops_deploy.adapters.registry.answers import LATER, NETWORK, Reply
+from mlops_deploy.adapters.registry.answers import LATER, NETWORK, Reply, not_believed
 from mlops_deploy.adapters.registry.modes import UNSIZED, Mode
 from mlops_deploy.adapters.registry.pace import RETRIED, Patience, retry_after
 from mlops_deploy.adapters.registry.place import BreakError, Place, require_digest
 from mlops_deploy.adapters.registry.streaming import AnsweredError, Outgoing
-from mlops_deploy.errors import ContentMismatchError, DeployError, UnreachableError
+from mlops_deploy.errors import DeployError, UnreachableError
 from mlops_deploy.spec.refs import Digest
 
 _OK, _CREATED, _ACCEPTED, _NO_CONTENT, _NOT_FOUND = 200, 201, 202, 204, 404
@@ -54,7 +54,7 @@ class Session:
         )
         Reply.of(answer)
         if (location := answer.headers.get("Location")) is None:
-            raise ContentMismatchError(f"the registry `{channel.host}` does not say where {place.step} goes")
+            raise not_believed(channel.host, f"does not say where {place.step} goes")
         session = cls(place, channel.next(location, url), size, mode)
         session._limit(answer.headers)
         return session

@@ -6,11 +6,12 @@ from hashlib import sha256
 from threading import Event, Lock
 from typing import Final
 
+from mlops_deploy.adapters.registry.answers import not_believed
 from mlops_deploy.adapters.registry.modes import Mode, easier
 from mlops_deploy.adapters.registry.pace import Patience
 from mlops_deploy.adapters.registry.place import BreakError, Place
 from mlops_deploy.adapters.registry.session import ChangedError, Session
-from mlops_deploy.errors import ContentMismatchError, DeployError, UnusableInputError
+from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.spec.refs import Digest
 
 _BREAKS: Final = 24
@@ -184,7 +185,7 @@ class HttpUpload:
             raise ChangedError
         if self._checked:
             host, step = self._place.channel.host, self._place.step
-            raise ContentMismatchError(f"the registry `{host}` gets other bytes than it is sent with {step}")
+            raise not_believed(host, f"gets other bytes than it is sent with {step}")
         self._checked = True
 
     def _drop(self) -> None:

@@ -1,6 +1,7 @@
 """One blob up: whatever breaks, it arrives once and whole, or there is one clear error and nothing is left."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Thread, Timer
 
@@ -306,6 +307,15 @@ def test_what_is_refused_is_refused_with_the_words_of_the_registry(fake, status)
         Layer.of(MIB).push(repository(fake.host))
     assert caught.value.message.endswith("DENIED: no [31m room")
     assert len(fake.asked) == 1
+
+
+def test_several_go_up_side_by_side_whatever_breaks(fake):
+    for after in (0, 1000, MIB, 2 * MIB):
+        fake.fault("patch", CutsRequest(after=after, reset=after == MIB))
+    ours, layers = repository(fake.host), [Layer.of(3 * MIB + number) for number in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda layer: layer.push(ours), layers))
+    assert all(stored(fake, layer) for layer in layers)
 
 
 def test_the_mode_is_the_best_one_at_first():
