@@ -109,7 +109,8 @@ class _Work:
         self._plans = plan_layers(inventory.files)
         self._sums = cache.known(inventory.files) | (build.web.pins if build.web else {})
         self._layers = cache.layers(self._plans, self._sums)
-        self._written = cache.written(inventory.files)
+        unknown = [file for file in inventory.files if file.path not in self._sums]
+        self._written = cache.written(unknown) if unknown else frozenset()
         self._sniffed = cache.facts(inventory.files, sniff.REVISION)
         self._lock = Lock()
         self._keeping = Lock()

@@ -10,6 +10,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
@@ -142,6 +143,7 @@ def _said(sniffed: Sniffed) -> str:
     return json.dumps([sniffed.format, *sniffed.requires])
 
 
+@lru_cache(maxsize=64)
 def _sniffed(said: str) -> Sniffed:
     form, *requires = json.loads(said)
     return Sniffed(format=form, requires=tuple(requires))
