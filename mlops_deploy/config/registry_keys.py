@@ -3,7 +3,8 @@
 from typing import Final, get_args
 
 from mlops_deploy.config.fields import NOTHING, Field, Table, Values
-from mlops_deploy.config.kinds import Choice, Parsed, Switch, Text
+from mlops_deploy.config.kinds import Choice, Parsed, Text
+from mlops_deploy.config.switch import Switch
 from mlops_deploy.spec.refs import IMAGE_REF_PATTERN, ImageRef
 from mlops_deploy.spec.registry import Bootstrap, RegistrySpec
 
