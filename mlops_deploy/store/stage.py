@@ -5,21 +5,30 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from mlops_deploy.oci.metadata import FileSum
-from mlops_deploy.store.volume import failing_on, walked
+from mlops_deploy.store.volume import VolumeError, failing_on, walked
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
 
 _PIECE: Final = 2**20
 _WRITE_BACK: Final = 16 * 2**20
 _SYNC_FILE_RANGE_WRITE: Final = 2
 _AT_ONCE: Final = 8
+_MOST_HELD: Final = 512
+"""Pieces that are written at once; the kernel takes no more than 1,024."""
+
+_WORTH_A_THREAD: Final = 2**18
+"""Bytes from which hashing is done beside the writing, which takes another processor if there is one."""
+
 _LARGE: Final = 32 * 2**20
 """Bytes from which a file is flushed as soon as it is whole, while others still come."""
 
@@ -80,6 +89,9 @@ class StageFile:
         self._path = path
         self.size = size
         self._hash = sha256()
+        self._hashing: Future[None] | None = None
+        self._held: list[bytes] = []
+        self._size_held = 0
         self._at = self._asked = 0
         with failing_on(path):
             self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -95,30 +107,53 @@ class StageFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with suppress(VolumeError):  # what has come may be of use later
+            self._pass_on()
+        self._hashed()
         os.close(self._handle)
 
     @property
     def digest(self) -> str:
         """The sha256, in hex, of all that was written."""
+        self._pass_on()
+        self._hashed()
         return self._hash.hexdigest()
 
-    def write(self, piece: bytes) -> None:
-        """Append `piece`; now and then have the kernel write back, so that the flush at the end is short."""
-        self._hash.update(piece)
+    def _pass_on(self) -> None:
+        """Write what is held, and hash it meanwhile, and while the next comes."""
+        pieces, size = self._held, self._size_held
+        self._held, self._size_held = [], 0
+        self._hashed()
+        if size >= _WORTH_A_THREAD:
+            self._hashing = _hashers().submit(_update, self._hash, pieces)
+        else:
+            _update(self._hash, pieces)
         with failing_on(self._path):
-            view = memoryview(piece)
-            while view:
-                view = view[os.write(self._handle, view) :]
-        self._at += len(piece)
+            _write_all(self._handle, pieces, size)
+        self._at += size
         if self._at - self._asked >= _WRITE_BACK:
             _begin_write_back(self._handle, self._asked, self._at - self._asked)
             self._asked = self._at
 
+    def _hashed(self) -> None:
+        if self._hashing is not None:
+            self._hashing.result()
+            self._hashing = None
+
+    def write(self, piece: bytes) -> None:
+        """Append `piece`; now and then have the kernel write back, so that the flush at the end is short."""
+        self._held.append(piece)
+        self._size_held += len(piece)
+        if self._size_held >= _PIECE or len(self._held) >= _MOST_HELD:
+            self._pass_on()
+
     def restart(self) -> None:
         """Forget what was written."""
+        self._pass_on()
         with failing_on(self._path):
             os.ftruncate(self._handle, 0)
             os.lseek(self._handle, 0, os.SEEK_SET)
+        self._hashed()
         self._hash = sha256()
         self._at = self._asked = self.kept = 0
 
@@ -183,10 +218,28 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
+def _update(hashed: "Hash", pieces: Sequence[bytes]) -> None:
+    for piece in pieces:
+        hashed.update(piece)
+
+
+def _write_all(handle: int, pieces: Sequence[bytes], size: int) -> None:
+    if pieces and (done := os.writev(handle, pieces)) < size:
+        rest = memoryview(b"".join(pieces))[done:]
+        while rest:
+            rest = rest[os.write(handle, rest) :]
+
+
 def _begin_write_back(handle: int, start: int, size: int) -> None:
     """Ask for it and go on; unlike `posix_fadvise` it leaves the pages in memory, where the server will want them."""
     if (call := _sync_file_range()) is not None:
         call(handle, ctypes.c_int64(start), ctypes.c_int64(size), _SYNC_FILE_RANGE_WRITE)
+
+
+@cache
+def _hashers() -> ThreadPoolExecutor:
+    """One for all files: they end with the process."""
+    return ThreadPoolExecutor(thread_name_prefix="hash")
 
 
 @cache
