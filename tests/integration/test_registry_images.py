@@ -10,6 +10,8 @@ from tests.integration.releasing import TINY, docker, run
 
 pytestmark = [pytest.mark.docker, pytest.mark.registry]
 
+TASKS = ("bootstrap", "server")
+
 
 @pytest.fixture
 def registry(tmp_path):
@@ -63,3 +65,31 @@ def test_what_the_registry_lacks_is_refused(make_service, registry):
 def test_an_image_that_is_no_carrier_is_refused(make_service, registry, server):
     done = make_service().run("plan", "--model", server, code=2)
     assert f"`{server}` is no carrier" in done.stderr
+
+
+def test_tags_are_pinned_by_their_digests_and_a_plan_pulls_nothing(make_service, registry, server):
+    service = make_service()
+    carrier, version = pushed(service, registry, 0)
+    tags = ("--model", f"{carrier.partition('@')[0]}:0", "--server", f"{registry}/tiny:1")
+    done = service.run("plan", *tags)
+    assert f"`{tags[1]}` is the carrier `{carrier}` in the registry" in done.stderr
+    assert f"`{tags[3]}` is the server `{server}` in the registry" in done.stderr
+    assert server in done.stdout
+    assert docker("image", "inspect", carrier, check=False) == "[]"
+    service.run("release", *tags)
+    images = [json.loads(docker("inspect", service.container(task, "a")))[0]["Config"]["Image"] for task in TASKS]
+    assert images == [carrier, server]
+    assert service.serves() == version
+    assert "nothing to do" in service.run("release", "--model", carrier, "--server", server).stderr
+
+
+def test_a_server_that_only_the_engine_has_is_taken_from_it(make_service, registry):
+    service = make_service()
+    service.build(0)
+    docker("tag", TINY, f"{registry}/unpushed:1")
+    try:
+        done = service.run("plan", "--server", f"{registry}/unpushed:1")
+        assert f"the server is `{registry}/unpushed:1` as the engine has it" in done.stderr
+    finally:
+        docker("rmi", f"{registry}/unpushed:1")
+    assert "the registry has no" in service.run("plan", "--server", f"{registry}/unpushed:1", code=2).stderr

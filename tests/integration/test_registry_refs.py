@@ -181,3 +181,23 @@ def test_of_two_platforms_an_engine_and_a_pull_take_what_runs_here(call, registr
         assert said.endswith("small")
     finally:
         docker("rmi", f"{name}:1")
+
+
+def test_a_local_release_of_what_only_the_registry_has(make_local, registry):
+    service = make_local()
+    version = service.build(0, "--tag", f"{service.name}:0")
+    ref = f"{registry.host}/local/{service.name}:0"
+    service.run("copy", f"{service.name}:0", ref)
+    shutil.rmtree(service.folder / ".mlops" / "store")
+    newer = service.build(1)
+    service.use(0)
+    done = service.run("release", "--model", ref)
+    assert f"copying `{ref.rpartition(':')[0]}@sha256:" in done.stderr
+    assert service.serves() == version
+    service.use(1)
+    service.run("release")
+    assert service.serves() == newer
+    shutil.rmtree(service.folder / ".mlops" / "store")
+    assert "no carrier" in service.run("release", code=2).stderr
+    assert service.run("rollback").returncode == 0
+    assert service.serves() == version
