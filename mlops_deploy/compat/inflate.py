@@ -19,7 +19,8 @@ _MOST: Final = 128 * 2**20
 _MEMORY: Final = 32 * 2**20
 """What decompressing xz may take; its usual settings need a quarter of that."""
 
-_LZ4: Final = b"\x04\x22\x4d\x18"
+_LZ4: Final = re.compile(rb"\x04\x22\x4d\x18.{7,24}\x80[\x02-\x05]", re.DOTALL)
+"""A frame's head, and after it the beginning of a pickle, which nothing before it could have shortened."""
 
 
 class _Engine(Protocol):
@@ -64,7 +65,7 @@ def begin(head: bytes) -> Parser | None:
     for pattern, engine in _KINDS:
         if pattern.match(head):
             return _parse(engine())
-    return _lz4() if head.startswith(_LZ4) and b"joblib" in head else None
+    return _lz4() if _LZ4.match(head) else None
 
 
 def _parse(engine: _Engine) -> Parser:

@@ -94,6 +94,11 @@ def test_a_torch_file_names_what_it_pickles() -> None:
     assert sniffed(zipped(data)).requires == ("sentence-transformers", "torch>=1.6")
 
 
+def test_a_torch_file_of_old() -> None:
+    data = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + b"\x80\x02ctransformers.bert\nBert\nq\x00."
+    assert sniffed(data) == Sniffed(format="torch", requires=("transformers",))
+
+
 def test_a_saved_model() -> None:
     assert sniffed(SAVED) == Sniffed(format="savedmodel", requires=("tensorflow>=2.19.0",))
 

@@ -40,6 +40,7 @@ SAID = {
     "sklearn-1.9.1.bz2.joblib": ("joblib", *SAME),
     "sklearn-1.9.1.gzip.joblib": ("joblib", *SAME),
     "sklearn-1.9.1.joblib": ("joblib", *SAME),
+    "sklearn-1.9.1.lz4.joblib": ("joblib-lz4",),
     "sklearn-1.9.1.lzma.joblib": ("joblib", *SAME),
     "sklearn-1.9.1.skops": ("skops", "numpy", "scikit-learn~=1.9.1"),
     "sklearn-1.9.1.xz.joblib": ("joblib", *SAME),
