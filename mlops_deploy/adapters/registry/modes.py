@@ -53,6 +53,20 @@ def easier(mode: Mode, status: int | None) -> Mode | None:
             return None
 
 
+def teaches(mode: Mode, status: int | None, size: int) -> bool:
+    """Whether it is worth remembering that a blob of `size` bytes needed `mode` after it had met `status`.
+
+    A bad network and a bad hour are no property of a registry, and a small blob has no smaller requests to try.
+    """
+    match status:
+        case 405 | 411 | 416 | 501:
+            return True
+        case 400 | 413:
+            return size > _CHUNKS[-1]
+        case _:
+            return status is not None and mode.kind == "chunked"
+
+
 class Modes:
     """The modes that worked, by host, in a small file; one that cannot be read or written is as none.
 

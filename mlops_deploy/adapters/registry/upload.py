@@ -7,7 +7,7 @@ from threading import Event, Lock
 from typing import Final
 
 from mlops_deploy.adapters.registry.answers import not_believed
-from mlops_deploy.adapters.registry.modes import Mode, easier
+from mlops_deploy.adapters.registry.modes import Mode, easier, teaches
 from mlops_deploy.adapters.registry.pace import Patience
 from mlops_deploy.adapters.registry.place import BreakError, Place
 from mlops_deploy.adapters.registry.session import ChangedError, Session
@@ -171,8 +171,7 @@ class HttpUpload:
             self._breaks = _BREAKS if status in _REFUSES_MODE else self._breaks
             return False
         self._mode, self._in_mode, self._patience = mode, 0, self._fresh()
-        # What only broke may have had other reasons than its size: that is not worth remembering.
-        self._learned = self._learned or status is not None
+        self._learned = teaches(mode, status, self._size)
         return True
 
     def _check_source(self, digest: Digest) -> None:

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from mlops_deploy.adapters.registry.modes import STREAM, UNSIZED, WHOLE, Mode, Modes, easier
+from mlops_deploy.adapters.registry.modes import STREAM, UNSIZED, WHOLE, Mode, Modes, easier, teaches
 
 MIB = 2**20
 CHUNKS = [Mode(kind="chunked", chunk=size * MIB) for size in (96, 32, 8)]
@@ -22,6 +22,23 @@ def test_a_length_that_is_refused_is_left_out_first():
     assert easier(STREAM, 416) == UNSIZED
     assert easier(UNSIZED, 416) == CHUNKS[0]
     assert easier(STREAM, None) == CHUNKS[0]
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "size", "worth"),
+    [
+        (WHOLE, 405, MIB, True),
+        (UNSIZED, 416, MIB, True),
+        (CHUNKS[1], 413, 99 * MIB, True),
+        (WHOLE, 413, 9 * MIB, True),
+        (WHOLE, 400, MIB, False),
+        (CHUNKS[0], 502, 99 * MIB, True),
+        (WHOLE, 502, 99 * MIB, False),
+        (CHUNKS[0], None, 99 * MIB, False),
+    ],
+)
+def test_only_what_is_a_property_of_the_registry_is_remembered(mode, status, size, worth):
+    assert teaches(mode, status, size) is worth
 
 
 @pytest.mark.parametrize("mode", [STREAM, UNSIZED, WHOLE, *CHUNKS])
