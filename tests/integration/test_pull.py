@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from tests.fakes.carrier_tree import Shell, contents, every_busybox, finish, wai
 from tests.fakes.pullable import Pullable, pullable
 from tests.fakes.registry import Drips, FakeRegistry, Stalls, distribution
 from tests.integration.deploy_sh.test_race import watching
+from tests.integration.registry_server import registry_server
 
 ROOT = Path(__file__).parents[2]
 MIB = 2**20
@@ -93,8 +94,13 @@ def claims(volume):
     return sorted(volume.path.glob("v/.[0-9a-f]*.*"))
 
 
-def size(folder):
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+def held(volume):
+    """Bytes of the model in claims."""
+    total = 0
+    for claim in claims(volume):
+        with suppress(FileNotFoundError):
+            total += sum(path.stat().st_size for path in (claim / "model").rglob("*") if path.is_file())
+    return total
 
 
 # From a registry
@@ -143,7 +149,7 @@ def test_killed_at_any_moment_it_goes_on_and_nothing_is_sent_twice(large, regist
             finish(process)
         time.sleep(0.1)  # what the double still writes to a socket that is gone
         assert volume.is_never_half()
-        kept = sum(size(claim / "model") for claim in claims(volume))
+        kept = held(volume)
         served = registry.downloaded() - before
         done = pull(volume, "--output", "json", ref=ref)
         assert volume.is_whole()
@@ -157,16 +163,36 @@ def test_killed_at_any_moment_it_goes_on_and_nothing_is_sent_twice(large, regist
     assert sum(some > MIB for some in adopted) >= 3
 
 
+@pytest.mark.registry
+def test_killed_while_a_real_registry_sends_it_goes_on(large, tmp_path):
+    with registry_server(tmp_path / "registry") as real:
+        ref = f"{real.host}/models/digits:1"
+        push = ["build-model", str(large.carrier.root / "models"), "--name", "digits", "--push", ref]
+        subprocess.run([sys.executable, "-m", "mlops_deploy", *push], cwd=tmp_path, check=True, capture_output=True)
+        adopted = 0
+        for round_ in range(4):
+            volume = Pullable(path=tmp_path / f"volume-{round_}", carrier=large.carrier, store=large.store)
+            process = start(volume, ref=ref)
+            wait_until(lambda volume=volume, least=round_ * 12 * MIB: held(volume) > least or volume.home.exists())
+            os.killpg(process.pid, signal.SIGKILL)
+            finish(process)
+            assert volume.is_never_half()
+            adopted += pull(volume, "--output", "json", ref=ref)["bytes_adopted"]
+            assert volume.is_whole()
+            assert volume.is_clean()
+    assert adopted > MIB
+
+
 def test_a_registry_that_goes_away_in_the_middle(volume, large):
     with FakeRegistry(distribution()).running() as registry:
         plant(registry, large)
         registry.fault("blob", Stalls(seconds=30, after=20 * MIB), times=2, where=lambda asked: True, skip=2)
         process = start(volume, ref=f"{registry.host}/models/digits:1")
-        wait_until(lambda: sum(size(claim / "model") for claim in claims(volume)) > MIB)
+        wait_until(lambda: held(volume) > MIB)
     finish(process, 120)
     assert process.returncode == 8
     assert volume.is_never_half()
-    assert sum(size(claim / "model") for claim in claims(volume)) > MIB
+    assert held(volume) > MIB
     assert pull(volume, "--output", "json")["bytes_adopted"] > MIB
     assert volume.is_whole()
 
@@ -174,7 +200,7 @@ def test_a_registry_that_goes_away_in_the_middle(volume, large):
 def test_an_interrupt_ends_it_at_once_and_leaves_what_was_fetched(volume, registry):
     registry.fault("blob", Stalls(seconds=20, after=10 * MIB), times=2, skip=2)
     process = start(volume, ref=f"{registry.host}/models/digits:1")
-    wait_until(lambda: sum(size(claim / "model") for claim in claims(volume)) > MIB)
+    wait_until(lambda: held(volume) > MIB)
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
     _, err = finish(process)
@@ -238,7 +264,7 @@ def test_it_waits_for_a_deploy_sh_at_work_until_that_dies(shell: Shell, small):
 def test_deploy_sh_waits_for_a_pull_at_work_until_that_dies(shell: Shell, volume, registry):
     registry.fault("blob", Stalls(seconds=20, after=10 * MIB), times=2, skip=2)
     process = start(volume, ref=f"{registry.host}/models/digits:1")
-    wait_until(lambda: sum(size(claim / "model") for claim in claims(volume)) > MIB)
+    wait_until(lambda: held(volume) > MIB)
     other = volume.start(shell)
     time.sleep(2.5)
     assert other.poll() is None
