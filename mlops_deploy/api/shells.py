@@ -52,7 +52,13 @@ def choose_shells(
 def _named(text: str, story: Story, registries: FindRegistries) -> tuple[Shell, ...]:
     ref = None if Path(text).exists() else registry_ref(text)
     if ref is None:
-        return (read_shell(Path(text)),)
+        try:
+            return (read_shell(Path(text)),)
+        except UnusableInputError as error:
+            error.hint = (
+                error.hint or "an image begins with its registry, such as `docker.io/library/busybox:1.37-musl`"
+            )
+            raise
     shells = shells_of_image(look_up(ref, registries()))
     for shell in shells:
         story.say(f"shell: {shell.source}, {shell.digest} ({shell.platform})")

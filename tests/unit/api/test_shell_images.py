@@ -66,6 +66,12 @@ def test_every_platform_of_an_index_that_a_carrier_can_have(registry, ref, docke
     assert {str(shell.image) for shell in shells} == {f"{ref}@{digest}"}
 
 
+def test_an_image_without_its_registry_is_taken_for_a_path():
+    with pytest.raises(UnusableInputError, match="cannot be read") as caught:
+        choose(["busybox:1.36"])
+    assert "begins with its registry" in caught.value.hint
+
+
 def test_one_image_without_an_index(registry, ref):
     image = plant_image(registry.content, "busybox", busybox_layer(MACHINES["arm64"]), machine="arm64", docker=True)
     data = registry.content.manifests["busybox"][image["digest"]].data
