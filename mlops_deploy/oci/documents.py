@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeVar
 
 from mlops_deploy.errors import UnusableInputError
-from mlops_deploy.oci.types import Descriptor, Platform
+from mlops_deploy.oci.types import INDEX, MANIFEST, Descriptor, Platform
 from mlops_deploy.spec.refs import Digest
 
 LARGEST_DOCUMENT: Final = 4 * 2**20
 """Bytes of an index, manifest or config: registries take no more either."""
 
 _DEEPEST: Final = 100
+_INDEXES: Final = (INDEX, "application/vnd.docker.distribution.manifest.list.v2+json")
+_MANIFESTS: Final = (MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
 _MOST_PLATFORMS: Final = 16
 _LONE_SURROGATE: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]")
 
@@ -82,6 +84,7 @@ def parse(data: bytes) -> object:
 def image_index(data: bytes) -> ImageIndex:
     """Decode an index; raise `DocumentError`."""
     document = parse_object(data)
+    _require_one_kind(document, ("config", "layers"), _MANIFESTS)
     manifests = objects(document, "manifests")
     if not 0 < len(manifests) <= _MOST_PLATFORMS:
         raise DocumentError(f"it has {len(manifests)} images, expected 1 to {_MOST_PLATFORMS}")
@@ -91,6 +94,7 @@ def image_index(data: bytes) -> ImageIndex:
 def image_manifest(data: bytes) -> ImageManifest:
     """Decode a manifest; raise `DocumentError`."""
     document = parse_object(data)
+    _require_one_kind(document, ("manifests",), _INDEXES)
     layers = tuple(descriptor(entry) for entry in objects(document, "layers"))
     if not layers:
         raise DocumentError("it has no layers")
@@ -143,6 +147,14 @@ def texts(document: Document, key: str) -> list[str]:
 def objects(document: Document, key: str) -> list[Document]:
     """The value of `key`, a list of objects; raise `DocumentError`."""
     return _all(document, key, dict)
+
+
+def _require_one_kind(document: Document, others: tuple[str, ...], other_types: tuple[str, ...]) -> None:
+    # CVE-2021-41190: one digest, and two clients that see two images under it.
+    if any(key in document for key in others):
+        raise DocumentError("it is an index and a manifest at once")
+    if (told := document.get("mediaType")) in other_types:
+        raise DocumentError(f"`mediaType` is {told}, which is another kind of document")
 
 
 def _all(document: Document, key: str, kind: type[Wanted]) -> list[Wanted]:
