@@ -110,12 +110,16 @@ class LayoutStore:
         return PartialFile(self._blobs)
 
     def record(
-        self, entry: log.Built | None, names: Sequence[ImageRef], index: Descriptor, tell: Callable[[str], None] = unheard
+        self,
+        entry: log.Built | None,
+        names: Sequence[ImageRef],
+        index: Descriptor,
+        tell: Callable[[str], None] = unheard,
     ) -> None:
         """Append the build to the log, then name the carrier in `index.json`, under the store's lock.
 
-        What was not built here, nor is newer than what was, has no entry. In between, names still mean what they meant before. `tell` hears when another process holds the lock; raises
-        `LockedError` when it does so for a minute.
+        What was not built here, nor is newer than what was, has no entry. In between, names still mean what they meant
+        before. `tell` hears when another process holds the lock; raises `LockedError` when it does so for a minute.
         """
         with locked(self.path / ".lock", f"writing to the store `{self.path}`", deadline=_LOCK_DEADLINE, tell=tell):
             sync_folder(self._blobs)

@@ -206,7 +206,9 @@ HOSTILE = {
         "manifest: `layers[1].mediaType` is"),
     "foreign layer": (late(lambda c: c.manifest["layers"][1].update(urls=["http://evil"])), "`layers[1].urls` is"),
     "config of another type": (late(lambda c: c.manifest["config"].update(mediaType="x")), "`config.mediaType` is"),
-    "manifest of another type": (lambda c: c.manifest.update(mediaType=INDEX), "`mediaType` is application/vnd.oci.image.index"),
+    "manifest of another type": (
+        lambda c: c.manifest.update(mediaType=INDEX), "`mediaType` is application/vnd.oci.image.index"
+    ),
     "manifest without a type": (lambda c: c.manifest.pop("mediaType"), "manifest: `mediaType` is absent"),
     "subject": (lambda c: c.manifest.update(subject={}), "manifest: `subject` is {}, expected absent"),
     "index of another type": (lambda c: c.index.update(mediaType=MANIFEST), "index: `mediaType` is"),
