@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,9 @@ def model_build(
     card = model_card(name, project, place)
     project.require_apart(place)
     web = None if isinstance(path, Path) else look_at(path, project.lock, wiring.web(), telling)
-    found = choose_shells(shells, project.lock, telling, project.registries, project.kept_shells)
+    found = choose_shells(
+        shells, project.lock, telling, partial(wiring.registries, project.insecure), project.kept_shells
+    )
     return ModelBuild(path=place, web=web, card=card, shells=found, tags=names)
 
 

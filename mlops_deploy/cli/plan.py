@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import click
 
-from mlops_deploy.cli import options
+from mlops_deploy.cli import options, wiring
 from mlops_deploy.cli.console import story
 from mlops_deploy.cli.place import Place, placed
-from mlops_deploy.cli.project import Project, shelf
+from mlops_deploy.cli.project import Project
 
 if TYPE_CHECKING:
     from mlops_deploy.api.planning import Wish
@@ -146,7 +146,7 @@ def preview(service: "Service", project: Project, wish: "Wish", telling: "Story"
     """The plan of a release now."""
     from mlops_deploy.api.planning import preview as planned
 
-    return planned(service, shelf(project), wish, telling)
+    return planned(service, wiring.shelf(project), wish, telling)
 
 
 def _save(made: "Plan", out: Path, project: Project) -> None:

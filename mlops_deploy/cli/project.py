@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlops_deploy.cli import wiring
 from mlops_deploy.cli.options import CONFIG_FILE
 
 if TYPE_CHECKING:
-    from mlops_deploy.api.planning import Shelf
-    from mlops_deploy.ports import Registries
     from mlops_deploy.spec.deploy import DeploySpec, WebModel
     from mlops_deploy.store.cache import DigestCache
     from mlops_deploy.store.layout import LayoutStore
@@ -105,10 +102,6 @@ class Project:
         """Where shells are kept that were taken out of images, for a project that has a lock to find them by."""
         return self.root / ".mlops" / "cache" / "shells" if self.spec else None
 
-    def registries(self) -> "Registries":
-        """The registries that references name."""
-        return wiring.registries(self.insecure)
-
     def cache(self) -> "DigestCache":
         """What earlier builds learned of files here."""
         from mlops_deploy.store.cache import DigestCache
@@ -135,13 +128,6 @@ def require_project(file: Path, environment: str | None, *, named: bool = True) 
     if project.spec is None:
         raise click.UsageError(f"there is no `{file}` here; `mlops-deploy docs --example` prints one to begin with")
     return project, project.spec
-
-
-def shelf(project: Project) -> "Shelf":
-    """Where the carriers of a project are, with what is known of the model's files."""
-    from mlops_deploy.api.planning import Shelf
-
-    return Shelf(store=project.store(), cache=project.cache(), registries=project.registries)
 
 
 def _overlays(files: tuple[Path, ...]) -> tuple[Path, ...]:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
-from mlops_deploy.cli import options
+from mlops_deploy.cli import options, wiring
 from mlops_deploy.cli.place import placed
 from mlops_deploy.cli.plan import Asked, candidate_options, preview, releasing, show_next, show_plan
-from mlops_deploy.cli.project import Project, shelf
 from mlops_deploy.cli.result import carry_out
 from mlops_deploy.errors import UnusableInputError
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from mlops_deploy.api.report import Report
     from mlops_deploy.api.service import Service
     from mlops_deploy.cli.progress import ReleaseStory
+    from mlops_deploy.cli.project import Project
     from mlops_deploy.release.plan import Plan
 
 _MOST: Final = 64 << 20
@@ -83,7 +83,7 @@ def _release(choices: Choices, story: "ReleaseStory") -> "Report | None":
     if choices.dry_run:
         _shown(choices, service, preview(service, project, wish, story))
         return None
-    return api.release(service, shelf(project), wish, story, story.witness)
+    return api.release(service, wiring.shelf(project), wish, story, story.witness)
 
 
 def _shown(choices: Choices, service: "Service", made: "Plan") -> None:
@@ -108,7 +108,7 @@ def _native(choices: Choices, project: "Project", service: "Service", story: "Re
         if made.needed:
             show_next(choices, releasing(choices))
         return None
-    return api.release(service, shelf(project), wish, story)
+    return api.release(service, wiring.shelf(project), wish, story)
 
 
 def _text(path: Path) -> str:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mlops_deploy.cli import wiring
 from mlops_deploy.cli.plan_text import forecast_lines
-from mlops_deploy.cli.project import Project, shelf
+from mlops_deploy.cli.project import Project
 from mlops_deploy.release.forecast import Forecast
 from mlops_deploy.release.rolling import LOST, RollingPlan
 
@@ -23,7 +24,7 @@ def preview_rolling(
     """The plan of a rolling release now, with what the cluster says of it."""
     from mlops_deploy.api import rolling as api
 
-    made = api.preview(service, shelf(project), wish, telling)
+    made = api.preview(service, wiring.shelf(project), wish, telling)
     return made, api.forecast(service, wish, made)
 
 

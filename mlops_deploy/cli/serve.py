@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -133,7 +134,7 @@ def _carrier(model: str | None, project: Project, telling: "Story") -> "Stored":
         return _built(Path(model), project, telling)
     ref, store = registry_ref(model), project.store()
     if ref is not None and not store.has_carrier(model):
-        return bring_into_store(ref, store, project.registries, telling)
+        return bring_into_store(ref, store, partial(wiring.registries, project.insecure), telling)
     try:
         return store.find(model)
     except UnusableInputError as absent:

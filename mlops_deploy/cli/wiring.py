@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mlops_deploy.ports import Clock, Engine, ImageBuilder, JobChecker, Launcher, Registries, Runner, Web
 
 if TYPE_CHECKING:
+    from mlops_deploy.api.planning import Shelf
     from mlops_deploy.api.service import Service
     from mlops_deploy.cli.project import Project
     from mlops_deploy.release.lease import Holder
@@ -40,6 +41,13 @@ def registries(insecure: Sequence[str] = ()) -> Registries:
     from mlops_deploy.adapters.registry.registries import HttpRegistries
 
     return HttpRegistries(os.environ, runner(), insecure)
+
+
+def shelf(project: "Project") -> "Shelf":
+    """Where the carriers of a project are, with what is known of the model's files."""
+    from mlops_deploy.api.planning import Shelf
+
+    return Shelf(store=project.store(), cache=project.cache(), registries=partial(registries, project.insecure))
 
 
 def web() -> Web:
@@ -185,7 +193,7 @@ def process_service(project: "Project", spec: "DeploySpec", clock: Clock, holder
             cache=server_cache(os.environ),
             environ=os.environ,
             launcher=launcher(),
-            registries=project.registries,
+            registries=partial(registries, project.insecure),
         )
 
     def local_router() -> str:

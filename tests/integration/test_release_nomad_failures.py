@@ -13,7 +13,8 @@ from mlops_deploy.api.holder import this_holder
 from mlops_deploy.api.planning import Wish, find_candidate
 from mlops_deploy.cli import wiring
 from mlops_deploy.cli.console import PlainStory
-from mlops_deploy.cli.project import require_project, shelf
+from mlops_deploy.cli.project import require_project
+from mlops_deploy.cli.wiring import shelf
 from tests.integration.releasing import docker, until
 
 pytestmark = [pytest.mark.nomad, pytest.mark.docker]
