@@ -36,6 +36,7 @@ ALLOWED = {
         "errors",
         "resources",
         "adapters.faults",
+        "adapters.network",
         "adapters.process",
         "adapters.keeper",
         "adapters.keeper_exec",

@@ -1,15 +1,19 @@
 """A file behind `https://`: looked at, then read from any offset on; what breaks is taken up where it broke."""
 
 import re
+import ssl
 import time
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
 
+from mlops_deploy.adapters.network import never_connected, reason
 from mlops_deploy.errors import UnreachableError, UnusableInputError
 from mlops_deploy.oci.inventory import Remote
+from mlops_deploy.spec.url import shown_url
 
 _TIMEOUTS: Final = (10.0, 60.0)
 """Seconds for a connection, and for silence."""
@@ -42,7 +46,7 @@ class HttpWeb:
         size = answer.headers.get("Content-Length", "")
         if not size.isdecimal() or "Content-Encoding" in answer.headers:
             raise UnusableInputError(
-                f"`{_shown(url)}` does not say how many bytes it has",
+                f"`{shown_url(url)}` does not say how many bytes it has",
                 hint="download it, and build the carrier from the file",
             )
         return Remote(url=url, size=int(size), version=_version(answer))
@@ -69,26 +73,37 @@ def _session(url: str) -> requests.Session:
     plain = found.scheme == "http" and found.hostname in _LOOPBACK
     if found.scheme != "https" and not plain:
         raise UnusableInputError(
-            f"`{_shown(url)}` is not fetched: only `https://` is", hint="name the file by `https://`"
+            f"`{shown_url(url)}` is not fetched: only `https://` is", hint="name the file by `https://`"
         )
     session = requests.Session()
     session.headers.update(_AS_IT_IS)
     session.max_redirects = 5
+    session.mount("https://", _Trusting())
     if not plain:
         del session.adapters["http://"]
     return session
 
 
+class _Trusting(HTTPAdapter):
+    """Believes the system's authorities and those that `SSL_CERT_FILE` names too, as registries are believed."""
+
+    def init_poolmanager(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401 - passed on as it is
+        super().init_poolmanager(*arguments, **more, ssl_context=ssl.create_default_context())
+
+    def proxy_manager_for(self, *arguments: Any, **more: Any) -> Any:  # noqa: ANN401 - passed on as it is
+        return super().proxy_manager_for(*arguments, **more, ssl_context=ssl.create_default_context())
+
+
 def _repeated(url: str, work: Callable[[], requests.Response]) -> requests.Response:
-    for pause in _PAUSES:
+    for pause in (*_PAUSES, None):
         try:
             return work()
-        except _AgainError:
+        except _AgainError as error:
+            # Where nobody listens, one more look will do.
+            if pause is None or (pause != _PAUSES[0] and error.__cause__ and never_connected(error.__cause__)):
+                raise _silent(url, error) from error
             time.sleep(pause)
-    try:
-        return work()
-    except _AgainError as error:
-        raise _silent(url, error) from error
+    raise AssertionError("the last try has ended one way or the other")
 
 
 def _from(session: requests.Session, remote: Remote, at: int) -> Iterator[bytes]:
@@ -105,7 +120,7 @@ def _from(session: requests.Session, remote: Remote, at: int) -> Iterator[bytes]
                 if fresh:
                     yield fresh
         except requests.RequestException as error:
-            raise _AgainError(str(error)) from error
+            raise _AgainError(reason(error)) from error
     if left:
         raise _AgainError("it ended too early")
 
@@ -115,10 +130,17 @@ def _asked(session: requests.Session, url: str, remote: Remote | None, at: int) 
     headers = {"Range": f"bytes={at}-"} if at else {}
     try:
         answer = session.get(url, headers=headers, stream=True, timeout=_TIMEOUTS)
-    except (requests.TooManyRedirects, requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL) as error:
-        raise UnusableInputError(f"`{_shown(url)}` leads nowhere: {error}") from error
+    except requests.TooManyRedirects as error:
+        raise UnusableInputError(f"`{shown_url(url)}` leads nowhere: from one place to the next") from error
+    except (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL) as error:
+        raise UnusableInputError(f"`{shown_url(url)}` leads nowhere: to what is no `https://` URL") from error
+    except requests.exceptions.SSLError as error:
+        raise UnreachableError(
+            f"`{shown_url(url)}` cannot be read: {reason(error)}",
+            hint="where its authority is one of your own, name a file of it in `SSL_CERT_FILE`",
+        ) from error
     except requests.RequestException as error:
-        raise _AgainError(_reason(error)) from error
+        raise _AgainError(reason(error)) from error
     try:
         _require(answer, url, remote, at)
     except BaseException:
@@ -134,7 +156,7 @@ def _require(answer: requests.Response, url: str, remote: Remote | None, at: int
         raise _changed(url)
     if answer.status_code not in {_OK, _PARTIAL}:
         raise UnusableInputError(
-            f"`{_shown(url)}` cannot be read: it answers {answer.status_code} {answer.reason}",
+            f"`{shown_url(url)}` cannot be read: it answers {answer.status_code} {answer.reason}",
             hint="check the address; a name and password are taken from `.netrc`",
         )
     if answer.status_code == _PARTIAL:
@@ -148,21 +170,11 @@ def _version(answer: requests.Response) -> str:
     return answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
 
 
-def _reason(error: Exception) -> str:
-    return str(error)[:200]
-
-
 def _silent(url: str, error: Exception) -> UnreachableError:
-    return UnreachableError(f"`{_shown(url)}` cannot be read: {error}", hint="try again later")
+    return UnreachableError(f"`{shown_url(url)}` cannot be read: {error}", hint="try again later")
 
 
 def _changed(url: str) -> UnusableInputError:
     return UnusableInputError(
-        f"`{_shown(url)}` changed while it was read", hint="build again; name a version of it that does not change"
+        f"`{shown_url(url)}` changed while it was read", hint="build again; name a version of it that does not change"
     )
-
-
-def _shown(url: str) -> str:
-    """Without what may be a secret: the user, the password, the query."""
-    found = urlsplit(url)
-    return f"{found.scheme}://{found.netloc.rpartition('@')[2]}{found.path}"

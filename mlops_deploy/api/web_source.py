@@ -8,6 +8,7 @@ from mlops_deploy.errors import ContentMismatchError, UnusableInputError
 from mlops_deploy.oci.inventory import Inventory, remote_inventory
 from mlops_deploy.ports import Story, Web
 from mlops_deploy.spec.deploy import WebModel
+from mlops_deploy.spec.url import shown_url
 from mlops_deploy.store.lockfile import pinned_source
 
 
@@ -30,7 +31,7 @@ class WebSource:
             if self.sha256 in {None, found}:
                 continue
             raise ContentMismatchError(
-                f"`{self.model.url}` is not the file that it should be",
+                f"`{shown_url(self.model.url)}` is not the file that it should be",
                 detail=[f"  expected sha256: {self.sha256}", f"  found sha256:    {found}"],
                 hint="if the new file is meant, name its hash at `model.sha256` or with `--sha256`",
             )
@@ -39,11 +40,13 @@ class WebSource:
 def look_at(model: WebModel, lock: Path | None, web: Web, story: Story) -> WebSource:
     """What is behind the URL now; its hash is the one that was given, else the one that `lock` pins."""
     if not model.file:
-        raise UnusableInputError(f"`{model.url}` names no file", hint="a URL of a model ends with a file's name")
+        raise UnusableInputError(
+            f"`{shown_url(model.url)}` names no file", hint="a URL of a model ends with a file's name"
+        )
     remote = web.look(model.url)
-    pinned = model.sha256 or (None if lock is None else pinned_source(lock, model.url))
+    pinned = model.sha256 or (None if lock is None else pinned_source(lock, shown_url(model.url)))
     if pinned is None:
-        story.say(f"`{model.url}`: nothing says what it must hash to; what is found there is believed")
+        story.say(f"`{shown_url(model.url)}`: nothing says what it must hash to; what is found there is believed")
     return WebSource(
         model=model, inventory=remote_inventory(remote, model.file, partial(web.read, remote)), sha256=pinned
     )

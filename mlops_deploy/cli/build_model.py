@@ -152,6 +152,7 @@ class Outcome:
 
 
 def _build(choices: Choices, project: Project, telling: "Story") -> Outcome:
+    from mlops_deploy.spec.url import shown_url
     from mlops_deploy.store.lockfile import pin_shells, pin_source
 
     build = model_build(
@@ -163,7 +164,7 @@ def _build(choices: Choices, project: Project, telling: "Story") -> Outcome:
     if project.lock:
         pin_shells(project.lock, build.shells)
         if build.web is not None:
-            pin_source(project.lock, build.web.model.url, outcome.carrier.metadata.files[0].sha256)
+            pin_source(project.lock, shown_url(build.web.model.url), outcome.carrier.metadata.files[0].sha256)
     return outcome
 
 

@@ -11,6 +11,7 @@ from typing import Final, Self
 
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.oci.names import name_trouble, shown
+from mlops_deploy.spec.url import shown_url
 
 OWN_FOLDER: Final = ".mlops"
 """Holds the store and the cache of this product; in a model's own folder it is no part of the model."""
@@ -117,14 +118,16 @@ def remote_inventory(remote: Remote, name: str, fetch: Fetch) -> Inventory:
     """
     if trouble := name_trouble(name):
         raise UnusableInputError(
-            f"the name of `{remote.url}` cannot travel: {trouble}", hint="download it, and rename it"
+            f"the name of `{shown_url(remote.url)}` cannot travel: {trouble}", hint="download it, and rename it"
         )
     if not remote.size:
-        raise UnusableInputError(f"`{remote.url}` is empty", hint="a model has at least one file with content")
+        raise UnusableInputError(
+            f"`{shown_url(remote.url)}` is empty", hint="a model has at least one file with content"
+        )
     version = int(sha256(remote.version.encode()).hexdigest()[:15], 16)
     touched = 0 if remote.version else _NEVER_SETTLED
     stamp = Stamp(device=0, inode=version, size=remote.size, mtime_ns=0, ctime_ns=touched)
-    return Inventory(root=Path(name), files=(SourceFile(name, remote.url, stamp, fetch),))
+    return Inventory(root=Path(name), files=(SourceFile(name, shown_url(remote.url), stamp, fetch),))
 
 
 def require_unchanged(inventory: Inventory) -> None:

@@ -2,17 +2,17 @@
 
 import json
 import re
-import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Final, Protocol, Self
 
 from urllib3 import HTTPHeaderDict
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError, ReadTimeoutError
+from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
+from mlops_deploy.adapters.network import LINE, printable
 from mlops_deploy.adapters.registry.pace import RETRIED
 from mlops_deploy.adapters.registry.watch import Watch
 from mlops_deploy.errors import ContentMismatchError, DeployError, UnreachableError, UnusableInputError
@@ -23,7 +23,6 @@ NETWORK: Final = (HTTPError, HTTPException, OSError)
 _SECONDS: Final = 10.0
 _SAID: Final = 64 * 2**10
 _PIECE: Final = 256 * 2**10
-_LINE: Final = 300
 _NOT_FOUND: Final = 404
 
 Headers = HTTPHeaderDict
@@ -104,45 +103,6 @@ def refusal(host: str, step: str, status: int, told: str) -> DeployError:
 LATER: Final = "try again; what has arrived whole is not sent again"
 
 
-def never_connected(error: BaseException) -> bool:
-    """Whether nobody listens there, or nobody knows where that is."""
-    return any(isinstance(one, NewConnectionError) for one in _causes(error))
-
-
-def reason(error: BaseException) -> str:
-    """Why a connection failed, in a few words that hold nothing of the request."""
-    return next((found for one in _causes(error) if (found := _reason(one))), "the connection broke off")
-
-
-def _reason(error: BaseException) -> str | None:
-    match error:
-        case ssl.SSLCertVerificationError():
-            return f"its certificate is not trusted: {error.verify_message}"
-        case NameResolutionError():
-            return "its name is not known"
-        case NewConnectionError():
-            return None
-        case ConnectTimeoutError() | ReadTimeoutError():
-            return "no answer in time"
-        case OSError() if error.strerror or isinstance(error, TimeoutError):
-            return printable((error.strerror or str(error)).lower()) or "no answer in time"
-        case _:
-            return None
-
-
-def _causes(error: BaseException) -> Iterable[BaseException]:
-    """The error and what it was made of, outermost first, each once."""
-    waiting, seen = [error], set[int]()
-    while waiting:
-        one = waiting.pop(0)
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield one
-        parts = (*one.args, getattr(one, "reason", None), one.__cause__, one.__context__)
-        waiting += [part for part in parts if isinstance(part, BaseException)]
-
-
 def said(data: bytes) -> str:
     """What the body of a refusal says, in one printable line; empty when it says nothing."""
     if errors := _errors(data):
@@ -166,13 +126,6 @@ def _told(error: Mapping[str, object]) -> str:
 
 
 def _text(text: str) -> str:
-    text = text[: 16 * _LINE]
+    text = text[: 16 * LINE]
     title = re.search(r"<title[^>]*>([^<]*)", text, re.IGNORECASE)
     return title[1] if title else re.sub(r"<[^>]*>", " ", text)
-
-
-def printable(text: str) -> str:
-    """`text` in one line of bounded length; queries of URLs may grant access, so they go."""
-    line = re.sub(r"(\w+://[^\s?\"'<>]*)\?[^\s\"'<>]*", r"\1?…", text[: 16 * _LINE])
-    line = " ".join("".join(c if c.isprintable() else " " for c in line).split())
-    return line if len(line) <= _LINE else line[: _LINE - 1] + "…"

@@ -10,7 +10,8 @@ from urllib3 import HTTPHeaderDict
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import Timeout
 
-from mlops_deploy.adapters.registry.answers import NETWORK, Reply, never_connected, reason, refusal, said
+from mlops_deploy.adapters.network import never_connected, reason
+from mlops_deploy.adapters.registry.answers import NETWORK, Reply, refusal, said
 from mlops_deploy.adapters.registry.modes import Modes
 from mlops_deploy.adapters.registry.pace import HELD_BACK, RETRIED, Pace, Patience, retry_after
 from mlops_deploy.adapters.registry.streaming import Outgoing

@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 from urllib3.exceptions import ProxyError
 
-from mlops_deploy.adapters.registry.answers import reason
+from mlops_deploy.adapters.network import reason
 from mlops_deploy.adapters.registry.trust import UntrustedError
 from mlops_deploy.errors import UnreachableError
 

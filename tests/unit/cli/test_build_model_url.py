@@ -147,3 +147,23 @@ def test_wrong_inputs(tmp_path, arguments, words):
     done = build(tmp_path, *arguments)
     assert done.returncode == 2
     assert words in done.stderr
+
+
+def test_what_may_be_a_secret_in_a_url_is_neither_told_nor_kept(project, server):
+    secret = server.url.replace("127.0.0.1", "ann:hunter2@127.0.0.1") + "?sig=SECRETSIG"
+    first = build(project, secret)
+    assert first.returncode == 0, first.stderr
+    server.data, server.etag = os.urandom(3_000_000), '"2"'
+    second = build(project, secret)
+    assert second.returncode == 12
+    port = server.server_address[1]
+    third = build(project, f"https://ann:hunter2@127.0.0.1:{port}/x.onnx?sig=SECRETSIG")
+    assert third.returncode == 8
+    fourth = build(project, "https://ann:hunter2@127.0.0.1:1/x.onnx?sig=SECRETSIG")
+    assert fourth.returncode == 8
+    told = "".join(done.stdout + done.stderr for done in (first, second, third, fourth))
+    kept = b"".join(path.read_bytes() for path in project.rglob("*") if path.is_file())
+    for word in ("hunter2", "SECRETSIG"):
+        assert word not in told
+        assert word.encode() not in kept
+    assert server.url in json.loads((project / "mlops.lock").read_text())["sources"]

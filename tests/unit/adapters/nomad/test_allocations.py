@@ -128,6 +128,15 @@ def test_only_the_newest_allocation_of_the_job_as_it_is_now_counts():
     assert current(job(), (earlier, failed, fresh)) is fresh
 
 
+def test_what_failed_before_the_job_was_registered_says_nothing_of_it_also_when_it_is_said_to_be_of_its_version():
+    failed = allocation(task("dead", event("Driver Failure"), failed=True), ClientStatus="failed", CreateIndex=60)
+    assert said(failed) == "preparing"
+    assert current(job(), [failed]) is None
+    assert restarts(job(), [failed, allocation(COPIED, UP)]) == 0
+    goes_on = allocation(COPIED, UP, CreateIndex=60)
+    assert current(job(), [goes_on]) == goes_on, "a job that was changed in place"
+
+
 def test_what_is_told_to_stop_is_not_what_runs_in_the_slot():
     drained = allocation(COPIED, UP, DesiredStatus="stop", CreateIndex=90)
     held = allocation(COPIED, UP, CreateIndex=80)

@@ -54,6 +54,11 @@ def test_the_newest_allocation_of_the_job_as_it_is_now_counts():
     assert not is_over(found, new=True)
 
 
+def test_a_router_that_failed_before_the_job_was_registered_says_nothing_of_it():
+    assert Held.newest(JOB, [allocation(60, status="failed")]) is None
+    assert Held.newest(JOB, [allocation(71, status="failed")]) is not None
+
+
 @pytest.mark.parametrize(
     ("it", "over"),
     [

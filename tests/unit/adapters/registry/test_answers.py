@@ -6,7 +6,8 @@ import ssl
 import pytest
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError, SSLError
 
-from mlops_deploy.adapters.registry.answers import printable, reason, refusal, said
+from mlops_deploy.adapters.network import printable, reason
+from mlops_deploy.adapters.registry.answers import refusal, said
 from mlops_deploy.adapters.registry.pace import Pace, Patience, retry_after
 from mlops_deploy.errors import UnreachableError, UnusableInputError
 
