@@ -49,7 +49,7 @@ class HttpWeb:
                 f"`{shown_url(url)}` does not say how many bytes it has",
                 hint="download it, and build the carrier from the file",
             )
-        return Remote(url=url, size=int(size), version=_version(answer))
+        return Remote(url=url, size=int(size), version=_version(answer), exact=_exact(answer))
 
     def read(self, remote: Remote, start: int = 0) -> Iterator[bytes]:
         """See `ports.Web`."""
@@ -168,6 +168,11 @@ def _require(answer: requests.Response, url: str, remote: Remote | None, at: int
 def _version(answer: requests.Response) -> str:
     """What changes when the file does, as far as its server says: its entity tag, else its time."""
     return answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+
+
+def _exact(answer: requests.Response) -> bool:
+    """Whether another file surely has another version: a weak tag does not say so, and a time has a second's grain."""
+    return answer.headers.get("ETag", "").startswith('"')
 
 
 def _silent(url: str, error: Exception) -> UnreachableError:

@@ -127,14 +127,17 @@ def build_model(**chosen: object) -> None:
         click.echo(f"next: {_next_command(choices, project, outcome)}", err=True)
 
 
-def _source(choices: Choices) -> "Path | WebModel | None":
+def _source(choices: Choices, project: Project) -> "Path | WebModel | None":
+    """What is to be built, where it is not the project's as it stands; `--sha256` counts more than the project's."""
     from mlops_deploy.spec.deploy import WebModel
 
-    if isinstance(choices.path, str):
-        return WebModel(url=choices.path, sha256=choices.sha256)
-    if choices.sha256 is not None:
+    configured = project.spec.model.web if project.spec and choices.path is None else None
+    url = choices.path if isinstance(choices.path, str) else (configured.url if configured else None)
+    if url is None and choices.sha256 is not None:
         raise click.UsageError("`--sha256` is for a model behind a URL: name that too")
-    return choices.path
+    if url is None or (configured and choices.sha256 is None):
+        return None if choices.path is None else Path(choices.path)
+    return WebModel(url=url, sha256=choices.sha256)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +159,7 @@ def _build(choices: Choices, project: Project, telling: "Story") -> Outcome:
     from mlops_deploy.store.lockfile import pin_shells, pin_source
 
     build = model_build(
-        project, telling, path=_source(choices), name=choices.name, tags=choices.tags, shells=choices.shells
+        project, telling, path=_source(choices, project), name=choices.name, tags=choices.tags, shells=choices.shells
     )
     if choices.digest_file is not None:
         check_digest_file(choices.digest_file, project, build, choices.archive)

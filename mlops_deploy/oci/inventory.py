@@ -62,11 +62,15 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
-    """A file behind a URL: its size in bytes, and what its server says that changes when it does, if anything."""
+    """A file behind a URL: its size in bytes, and what its server says that changes when it does, if anything.
+
+    Only an `exact` version is another one whenever the file is.
+    """
 
     url: str
     size: int
     version: str = ""
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +117,7 @@ def take_inventory(path: Path) -> Inventory:
 def remote_inventory(remote: Remote, name: str, fetch: Fetch) -> Inventory:
     """A model of one file behind a URL, which is called `name` in it.
 
-    Its stamp changes when its server says another version; one that says none is never known from before. Raises
+    Its stamp changes when its server says another version; one that is not exact is never known from before. Raises
     `UnusableInputError` for an empty file and for a name that cannot travel.
     """
     if trouble := name_trouble(name):
@@ -125,7 +129,7 @@ def remote_inventory(remote: Remote, name: str, fetch: Fetch) -> Inventory:
             f"`{shown_url(remote.url)}` is empty", hint="a model has at least one file with content"
         )
     version = int(sha256(remote.version.encode()).hexdigest()[:15], 16)
-    touched = 0 if remote.version else _NEVER_SETTLED
+    touched = 0 if remote.exact else _NEVER_SETTLED
     stamp = Stamp(device=0, inode=version, size=remote.size, mtime_ns=0, ctime_ns=touched)
     return Inventory(root=Path(name), files=(SourceFile(name, shown_url(remote.url), stamp, fetch),))
 

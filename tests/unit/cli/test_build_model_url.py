@@ -120,6 +120,26 @@ def test_a_hash_that_is_given_counts_more_than_the_pinned_one(project, server):
     assert json.loads((project / "mlops.lock").read_text())["sources"][server.url]["sha256"] == given
 
 
+def test_the_hint_for_a_new_file_works_also_for_the_configured_url(project, server):
+    built(project)
+    other = os.urandom(3_000_000)
+    server.data, server.etag = other, '"2"'
+    done = build(project)
+    assert done.returncode == 12
+    assert "--sha256" in done.stderr
+    assert built(project, "--sha256", hashlib.sha256(other).hexdigest())["bytes_read"] == len(other)
+
+
+@pytest.mark.parametrize("etag", ["", 'W/"1"'])
+def test_without_an_exact_version_the_file_is_read_again(tmp_path, server, etag):
+    server.etag = etag
+    first = built(tmp_path, server.url)
+    server.data = os.urandom(3_000_000)
+    second = built(tmp_path, server.url)
+    assert second["bytes_read"] == 3_000_000
+    assert second["content_id"] != first["content_id"]
+
+
 def test_a_given_hash_is_checked(tmp_path, server):
     assert build(tmp_path, server.url, "--sha256", "0" * 64).returncode == 12
     assert built(tmp_path, server.url, "--sha256", SHA256)
