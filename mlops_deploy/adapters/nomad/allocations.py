@@ -29,7 +29,9 @@ _REFUSALS: Final = frozenset(
 _REFUSED_TWICE: Final = 2
 _PULL: Final = re.compile(r"Failed to pull `(?P<image>[^`]*)`: (?P<why>.*)", re.DOTALL)
 _LOCAL: Final = "sha256:"
-_ACTIVE: Final = frozenset({"pending", "running", "unknown"})
+ACTIVE: Final = frozenset({"pending", "running", "unknown"})
+"""What an allocation says of itself as long as anything of it may still run."""
+
 _NS: Final = 1_000_000_000
 
 
@@ -150,7 +152,7 @@ class Allocation:
     @property
     def active(self) -> bool:
         """Whether anything of it may still run."""
-        return self.status in _ACTIVE
+        return self.status in ACTIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,8 +171,18 @@ def current(job: SlotJob | None, allocations: Sequence[Allocation]) -> Allocatio
     """The allocation that counts: the newest of the job as it is now; what is left of an earlier one does not."""
     if job is None:
         return None
-    ours = [one for one in allocations if one.version == job.version and (one.wanted or job.stopped)]
+    ours = [one for one in started_by(job, allocations) if one.wanted or job.stopped]
     return max(ours, key=lambda one: one.order, default=None)
+
+
+def started_by(job: SlotJob, allocations: Sequence[Allocation]) -> list[Allocation]:
+    """Those that run, or ran, the job as it is now.
+
+    While a job waits for a node, the scheduler comes back to what has failed before it, to start that elsewhere, and
+    then writes it down as one of the new version. So the version alone does not tell: what is over and older than the
+    registration is none of it.
+    """
+    return [one for one in allocations if one.version == job.version and (one.active or one.order > job.index)]
 
 
 def judge(
@@ -205,7 +217,7 @@ def ending(held: Allocation | None, now: float) -> str | None:
 
 def restarts(job: SlotJob | None, allocations: Sequence[Allocation]) -> int:
     """How often the server was started again, on whatever node, since the artefact was put into the slot."""
-    ours = [one for one in allocations if job is not None and one.version == job.version]
+    ours = [] if job is None else started_by(job, allocations)
     return sum(one.server.restarts if one.server else 0 for one in ours) + max(len(ours) - 1, 0)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from mlops_deploy.adapters.faults import Fault
-from mlops_deploy.adapters.nomad.allocations import Allocation, Blocked, judge
+from mlops_deploy.adapters.nomad.allocations import Allocation, Blocked, judge, started_by
 from mlops_deploy.adapters.nomad.client import NomadClient, Reply
 from mlops_deploy.adapters.nomad.execution import exec_stream
 from mlops_deploy.adapters.nomad.forecasting import forecast
@@ -39,8 +39,8 @@ class NomadRolling:
             return RollingView(state="absent", version=job.version, index=job.index, wanted=self._count)
         deployment = self._client.deployment_of(job.id)
         mine = deployment if deployment is not None and deployment["JobVersion"] == job.version else None
-        theirs = [one for one in self._client.allocations(job.id) if one["JobVersion"] == job.version]
-        ours = [Allocation.read(one) for one in theirs]
+        theirs = self._client.allocations(job.id)
+        ours = started_by(job, [Allocation.read(one) for one in theirs])
         healthy = {one["ID"] for one in theirs if (one.get("DeploymentStatus") or {}).get("Healthy")}
         group = {} if mine is None else next(iter(mine["TaskGroups"].values()))
         evaluations = self._client.raw("GET", f"job/{job.id}/evaluations")

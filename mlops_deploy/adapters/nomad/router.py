@@ -6,6 +6,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from mlops_deploy.adapters.keeper import KEEPER, KeeperClient
+from mlops_deploy.adapters.nomad.allocations import ACTIVE
 from mlops_deploy.adapters.nomad.client import NomadClient
 from mlops_deploy.adapters.nomad.execution import exec_stream
 from mlops_deploy.adapters.nomad.ledger import Ledger
@@ -29,7 +30,6 @@ _PAUSE: Final = 0.2
 _ANSWER: Final = 5.0
 _ENDING: Final = 10.0
 _LAST_WORDS: Final = 4000
-_ACTIVE: Final = frozenset({"pending", "running", "unknown"})
 
 Document = dict[str, Any]
 
@@ -96,7 +96,7 @@ class NomadRouter:
         """Remove its job, and wait some seconds until it has ended; what it follows stays."""
         if self._job() is None:
             return
-        active = [one["ID"] for one in self._client.allocations(self._id) if one["ClientStatus"] in _ACTIVE]
+        active = [one["ID"] for one in self._client.allocations(self._id) if one["ClientStatus"] in ACTIVE]
         self._client.deregister(self._id, purge=True)
         until = time.monotonic() + _ENDING
         while active and time.monotonic() < until:
@@ -114,7 +114,7 @@ class NomadRouter:
     def _runs(self, allocation: str) -> bool:
         """Whether anything of it may still run; one that the cluster has forgotten has ended."""
         found = self._client.raw("GET", f"allocation/{allocation}").body
-        return isinstance(found, dict) and found["ClientStatus"] in _ACTIVE
+        return isinstance(found, dict) and found["ClientStatus"] in ACTIVE
 
     def _start(self, before: Document | None, config: str) -> None:
         """Register the job where none runs; one that does not come up is taken back, if it is ours."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from mlops_deploy.adapters.nomad.allocations import TaskRun
+from mlops_deploy.adapters.nomad.allocations import ACTIVE, TaskRun
 from mlops_deploy.adapters.nomad.placement import may_pass, obstacles
 from mlops_deploy.adapters.nomad.slot_job import SlotJob
 from mlops_deploy.errors import DeployError, UnusableInputError
@@ -41,7 +41,7 @@ class Held:
     @classmethod
     def newest(cls, job: Document, allocations: Sequence[Document]) -> Self | None:
         """Of the allocations in the API's form; None when there is none yet."""
-        ours = [one for one in allocations if one["JobVersion"] == job["Version"] and one["DesiredStatus"] == "run"]
+        ours = [one for one in allocations if one["DesiredStatus"] == "run" and _is_started_by(job, one)]
         found = max(ours, key=lambda one: int(one["CreateIndex"]), default=None)
         if found is None:
             return None
@@ -52,6 +52,12 @@ class Held:
             running=found["ClientStatus"] == "running",
             run=None if state is None else TaskRun.read("router", state),
         )
+
+
+def _is_started_by(job: Document, one: Document) -> bool:
+    """Whether it runs, or ran, the job as it is now: see `allocations.started_by`."""
+    young = one["ClientStatus"] in ACTIVE or one["CreateIndex"] > job["JobModifyIndex"]
+    return bool(one["JobVersion"] == job["Version"] and young)
 
 
 def blocked(job: Document, evaluations: Sequence[Document]) -> Document | None:

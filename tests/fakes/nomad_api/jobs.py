@@ -19,7 +19,7 @@ def register(state: State, namespace: str, body: dict[str, Any]) -> dict[str, An
     if body.get("EnforceIndex"):
         _enforce(before, body.get("JobModifyIndex", 0))
     changed = before is None or before["Stop"] or before["Spec"] != job
-    index = state.touch("jobs", "evaluations", "allocations", "deployments", "services")
+    index = state.touch("jobs", "evaluations", "deployments")
     known = {
         "CreateIndex": before["CreateIndex"] if before else index,
         "Version": 0 if before is None else before["Version"] + changed,
@@ -31,7 +31,7 @@ def register(state: State, namespace: str, body: dict[str, Any]) -> dict[str, An
     state.jobs[namespace, job["ID"]] = whole
     if changed:
         _stop(state, namespace, job["ID"])
-        _run(state, whole, index)
+        _run(state, whole, state.touch("allocations", "services"))
     evaluation = _evaluated(state, whole, index)
     return {
         "EvalID": evaluation["ID"],
