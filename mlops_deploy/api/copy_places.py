@@ -55,6 +55,8 @@ class RegistryPlace:
         for image in documents.images:
             self._repository.put_blob(documents.blob(image.config))
             self._repository.put_document(str(image.manifest.digest), documents.blob(image.manifest))
+        # Once by its digest: a registry that makes something else of it is found out before the tag moves.
+        self._repository.put_document(str(found.digest), documents.index)
         tag = self._ref.tag or found.digest.short
         self._repository.put_document(tag, documents.index)
         return ImageRef(name=self._ref.name, tag=tag)

@@ -101,6 +101,13 @@ class Content:
             self.links[repository].add(digest)
         return digest
 
+    def lose(self, repository: str, digest: str) -> None:
+        """Forget a blob or manifest, whoever names it: what a disk or a clean-up that goes too far does."""
+        with self.lock:
+            self.blobs.pop(digest, None)
+            self.links[repository].discard(digest)
+            self.manifests[repository].pop(digest, None)
+
     # Uploads
 
     def begin(self, repository: str) -> Session:

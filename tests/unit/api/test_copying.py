@@ -88,6 +88,25 @@ class TestToRegistry:
         assert copied.layers["found"] == len(layers(store))
         assert registry.content.tags["a/digits"] == {copied.digest.short: str(copied.digest)}
 
+    def test_what_the_registry_has_lost_is_sent(self, store, registry, registries):
+        ref = ref_of(registry, "a/digits:1")
+        digest = to_registry(store, registries, ref).digest
+        parts = list(registry.content.manifests["a/digits"] | dict.fromkeys(registry.content.links["a/digits"]))
+        assert len(parts) > len(layers(store)) + 2
+        for part in parts:
+            registry.content.lose("a/digits", part)
+            assert to_registry(store, registries, ref).layers["sent"] == (part in layers(store))
+            assert not registry.content.dangling()
+            assert registry.content.tags["a/digits"] == {"1": str(digest)}
+
+    def test_a_registry_that_makes_something_else_of_the_index_gets_no_tag(self, store, registry, registries):
+        images = len(view_images(LayoutBlobs(store.path), store.find("digits").digest))
+        other = {"Docker-Content-Digest": "sha256:" + "0" * 64}
+        registry.fault("manifest-put", Answers(status=201, headers=other), skip=images, times=99)
+        with pytest.raises(ContentMismatchError):
+            to_registry(store, registries, ref_of(registry, "a/digits:1"))
+        assert registry.steps("manifest-put")[-1].name == str(store.find("digits").digest)
+
     def test_within_one_registry_nothing_is_sent(self, store, registry, registries):
         to_registry(store, registries, ref_of(registry, "a/digits:1"))
         sent, got = registry.uploaded(), registry.downloaded()

@@ -10,7 +10,7 @@ from mlops_deploy.api.build_model import build_model
 from mlops_deploy.api.pushing import RegistryDestination
 from mlops_deploy.cli.destinations import push_destinations
 from mlops_deploy.compat import sniff
-from mlops_deploy.errors import DeployError, UnusableInputError
+from mlops_deploy.errors import ContentMismatchError, DeployError, UnusableInputError
 from mlops_deploy.oci import metadata, packing
 from mlops_deploy.oci.types import INDEX
 from mlops_deploy.spec.refs import ImageRef
@@ -19,6 +19,7 @@ from tests.fakes.carriers import Keeper, Silent, a_build, fake_shell, write_mode
 from tests.fakes.registry import Answers, FakeRegistry, distribution
 
 SHARDS = {f"{number}.safetensors": bytes([number]) * 20_000 for number in range(10)}
+OTHER = "sha256:" + "0" * 64
 TOTAL = sum(map(len, SHARDS.values()))
 
 
@@ -81,8 +82,15 @@ class TestPush:
         made = pushed(model, shell, *places(registry, "t/digits:1"))
         steps = [one for one in registry.asked if one.method in {"POST", "PATCH", "PUT"}]
         puts = [one.name for one in steps if one.step == "manifest-put"]
-        assert puts == [*(str(image.manifest.descriptor.digest) for image in made.carrier.images), "1"]
-        assert [one.step for one in steps[-2:]] == ["manifest-put"] * 2
+        images = [str(image.manifest.descriptor.digest) for image in made.carrier.images]
+        assert puts == [*images, str(made.carrier.digest), "1"]
+        assert [one.step for one in steps[-3:]] == ["manifest-put"] * 3
+
+    def test_a_registry_that_makes_something_else_of_the_index_gets_no_tag(self, registry, model, shell):
+        registry.fault("manifest-put", Answers(status=201, headers={"Docker-Content-Digest": OTHER}), skip=1, times=99)
+        with pytest.raises(ContentMismatchError):
+            pushed(model, shell, *places(registry, "t/digits:1"))
+        assert [one.name for one in registry.steps("manifest-put") if not one.name.startswith("sha256:")] == []
 
     def test_without_a_tag_it_gets_the_short_one(self, registry, model, shell):
         made = pushed(model, shell, *places(registry, "t/digits"))
@@ -119,16 +127,16 @@ class TestPush:
 
 
 class TestNothingTwice:
-    def test_unchanged_is_neither_read_nor_sent_and_asks_two_questions(self, registry, model, shell, cache):
-        pushed(model, shell, *places(registry, "t/digits:1"), cache=cache)
+    def test_unchanged_is_neither_read_nor_sent_and_every_part_is_looked_at_once(self, registry, model, shell, cache):
+        made = pushed(model, shell, *places(registry, "t/digits:1"), cache=cache).carrier
         registry.asked.clear()
         (place,) = places(registry, "t/digits:1")
         again = pushed(model, shell, place, cache=cache)
         assert (again.bytes_read, place.sent, registry.uploaded()) == (0, 0, 0)
-        assert [step for step, _ in registry.story if step != "ping"] in (
-            ["manifest-head", "manifest-head"],
-            ["manifest", "manifest"],
-        )
+        looks = [one for one in registry.asked if one.step != "ping"]
+        assert {one.method for one in looks} == {"HEAD"}
+        parts = [*made.layers, *(blob.descriptor for blob in made.documents)]
+        assert sorted(one.name for one in looks) == sorted(["1", *(str(part.digest) for part in parts)])
 
     def test_a_further_tag_moves_nothing_else(self, registry, model, shell, cache):
         made = pushed(model, shell, *places(registry, "t/digits:1"), cache=cache)
@@ -137,6 +145,37 @@ class TestNothingTwice:
         assert registry.content.tags["t/digits"]["2"] == str(made.carrier.digest)
         assert (again.bytes_read, registry.uploaded()) == (0, 0)
         assert [one.name for one in registry.steps("manifest-put")] == ["2"]
+
+    @pytest.mark.parametrize(
+        "lost", ["the shell", "a shard", "the metadata", "the config", "the manifest", "the index"]
+    )
+    def test_what_the_registry_has_lost_is_sent_before_a_tag_is_set(self, registry, model, shell, cache, lost):
+        made = pushed(model, shell, *places(registry, "t/digits:1"), cache=cache)
+        (image,) = made.carrier.images
+        parts = {
+            "the shell": image.layers[0],
+            "a shard": image.layers[4],
+            "the metadata": image.layers[-1],
+            "the config": image.config.descriptor,
+            "the manifest": image.manifest.descriptor,
+            "the index": made.carrier.index.descriptor,
+        }
+        for tag in ("1", "2"):
+            registry.content.lose("t/digits", str(parts[lost].digest))
+            assert "t/digits:1" in registry.content.dangling()
+            registry.asked.clear()
+            again = pushed(model, shell, *places(registry, f"t/digits:{tag}"), cache=cache)
+            assert registry.content.tags["t/digits"][tag] == str(made.carrier.digest)
+            assert not registry.content.dangling()
+            assert again.bytes_read == (20_000 if lost == "a shard" else 0)
+            assert registry.uploaded() < parts[lost].size + 20_000
+
+    def test_a_look_that_the_registry_does_not_answer_moves_no_tag(self, registry, model, shell, cache):
+        pushed(model, shell, *places(registry, "t/digits:1"), cache=cache)
+        registry.fault("blob-head", Answers(status=403), skip=3, times=99)
+        with pytest.raises(UnusableInputError):
+            pushed(model, shell, *places(registry, "t/digits:2"), cache=cache)
+        assert registry.content.tags["t/digits"].keys() == {"1"}
 
     def test_one_of_ten_shards_changed_is_the_only_one_read_and_sent(self, registry, model, shell, cache):
         pushed(model, shell, *places(registry, "t/digits:1"), cache=cache)
