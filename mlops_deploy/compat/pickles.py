@@ -20,14 +20,9 @@ _IMPORTS_WITHIN: Final = 8 * 2**20
 """Bytes in which imports are looked for; versions are everywhere."""
 
 _MARKED: Final = re.compile(rb"\x80[\x02-\x05]")
-_UNMARKED: Final = re.compile(rb"c[A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n")
+_UNMARKED: Final = re.compile(rb"c[A-Za-z_][\w.]{0,255}\n[A-Za-z_][\w.]{0,255}\n")
 _TORCH: Final = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """How what torch wrote before version 1.6 begins, after the mark of its protocol."""
-
-_STACK_GLOBAL: Final = re.compile(rb"\x8c(.)([A-Za-z_][\w.]*)\x94?(?:\x8c.[\w.<>]+\x94?|h.|j.{4})\x93", re.DOTALL)
-_GLOBAL: Final = re.compile(rb"c([A-Za-z_][\w.]*)\n[A-Za-z_][\w.]*\n")
-_KEY: Final = b"_sklearn_version"
-_TEXT_AFTER: Final = re.compile(rb"(?:\x94|q.|r.{4}|p\d+\n)?(?:\x8c(.)|X(.{4})|V([0-9][\w.+!-]*)\n)", re.DOTALL)
 
 _LONGEST_VERSION: Final = 64
 _SINCE_PYTHON_3_8: Final = 5
@@ -66,6 +61,20 @@ PACKAGES: Final = {
 }
 """Packages by the module that a pickle names. What is not here may be the user's own code, which no index has."""
 
+_TOLD: Final = "|".join((*sorted(PACKAGES), "joblib")).encode()
+_NAME: Final = rb"[A-Za-z_][\w.]{0,99}+"
+_MODULE: Final = rb"(?:" + _TOLD + rb")(?:\.[\w.]{0,99}+)?"
+"""Only the modules that say something are looked for, and names are short: a long text in a pickle costs no more."""
+
+_STACK_GLOBAL: Final = re.compile(
+    rb"\x8c(.)(" + _MODULE + rb")\x94?(?:\x8c.[\w.<>]{1,255}\x94?|h.|j.{4})\x93", re.DOTALL
+)
+_GLOBAL: Final = re.compile(rb"c(" + _MODULE + rb")\n" + _NAME + rb"\n")
+_KEY: Final = b"_sklearn_version"
+_TEXT_AFTER: Final = re.compile(
+    rb"(?:\x94|q.|r.{4}|p\d{1,10}\n)?(?:\x8c(.)|X(.{4})|V([0-9][\w.+!-]{0,63})\n)", re.DOTALL
+)
+
 
 def begin(head: bytes) -> Parser | None:
     """The parser when `head` begins a pickle."""
@@ -91,7 +100,7 @@ def parse(*, compressed: bool = False) -> Parser:
 
 
 def imports(data: bytes) -> set[str]:
-    """The modules that pickled instructions in `data` name."""
+    """The modules of known packages, and of joblib, that pickled instructions in `data` name; linear in its size."""
     named = {match[2] for match in _STACK_GLOBAL.finditer(data) if match[1][0] == len(match[2])}
     return {module.decode() for module in (*named, *_GLOBAL.findall(data))}
 

@@ -5,7 +5,8 @@ import json
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Final
 
 from mlops_deploy.compat import pickles
@@ -20,6 +21,9 @@ _TAIL: Final = 768 * 2**10
 _LOCAL: Final = struct.Struct("<4s5H3L2H")
 _LARGEST: Final = 512 * 2**10
 """Bytes of one entry that is read, before and after decompression."""
+
+_MOST_HEADERS: Final = 16
+"""How many headers with the entry's name may stand before the entry itself, as in archives that hold archives."""
 
 
 def begin(head: bytes) -> Parser | None:
@@ -88,25 +92,27 @@ class _Archive:
     def read(self, name: str) -> bytes | None:
         """An entry's content, where it is small and near the beginning or the end."""
         entry = self._entries[name]
-        if max(entry.file_size, entry.compress_size) <= _LARGEST:
-            for part in self._parts:
-                at = part.find(_MAGIC)
-                while at >= 0:
-                    if (data := _content(part, at, entry)) is not None:
-                        return data
-                    at = part.find(_MAGIC, at + 1)
-        return None
+        if max(entry.file_size, entry.compress_size) > _LARGEST:
+            return None
+        places = ((part, at) for part in self._parts for at in _places(part, entry.filename.encode()))
+        found = (_content(part, at, entry) for part, at in islice(places, _MOST_HEADERS))
+        return next((data for data in found if data is not None), None)
+
+
+def _places(part: bytes, name: bytes) -> Iterator[int]:
+    """Where the content of an entry `name` may begin."""
+    at = part.find(_MAGIC)
+    while 0 <= at <= len(part) - _LOCAL.size:
+        *_, named, more = _LOCAL.unpack_from(part, at)
+        begins = at + _LOCAL.size
+        if part[begins : begins + named] == name:
+            yield begins + named + more
+        at = part.find(_MAGIC, at + 1)
 
 
 def _content(part: bytes, at: int, entry: zipfile.ZipInfo) -> bytes | None:
-    """What the local header at `at` stands before, when it is that of `entry` and all of it is here."""
-    if len(part) < at + _LOCAL.size:
-        return None
-    *_, named, more = _LOCAL.unpack_from(part, at)
-    at += _LOCAL.size
-    if part[at : at + named] != entry.filename.encode():
-        return None
-    data = part[at + named + more :][: entry.compress_size]
+    """What stands at `at`, when it is the content of `entry` and all of it is here."""
+    data = part[at : at + entry.compress_size]
     if entry.compress_type == zipfile.ZIP_DEFLATED:
         data = zlib.decompressobj(-15).decompress(data, _LARGEST)
     return data if len(data) == entry.file_size and zlib.crc32(data) == entry.CRC else None
