@@ -10,7 +10,16 @@ from packaging.version import InvalidVersion, Version
 from mlops_deploy.spec.deploy import JsonValue
 
 _ABOUT: Final = {"python", "platform", "cuda", "hook"}
-_RUNTIMES: Final = ("onnxruntime", "onnxruntime-gpu")
+
+_ALIKE: Final = (
+    ("onnxruntime", "onnxruntime-gpu"),
+    ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
+    ("tensorflow", "tensorflow-cpu", "tensorflow-gpu", "tensorflow-intel", "tensorflow-macos"),
+    ("xgboost", "xgboost-cpu"),
+)
+"""Distributions that bring the same modules, for other machines, and have the same versions."""
+
+_RUNTIMES: Final = _ALIKE[0]
 
 ONNX: Final = {
     (1, 20): (10, 21, 4),
@@ -71,10 +80,29 @@ class Provides:
 
     def find(self, name: str) -> Known | None:
         """What it has of `name`, normalised; None where that is not known, or it has none."""
-        version = self.packages.get(name)
-        if version is None and name in _NAMES:
+        if name not in self.packages and name in _NAMES:
             return self._onnx(_NAMES.index(name))
-        return None if version is None else Known(version=version)
+        names = (name, *(other for group in _ALIKE if name in group for other in group))
+        return next((Known(version=self.packages[one]) for one in names if one in self.packages), None)
+
+    def environment(self) -> dict[str, str] | None:
+        """What a requirement's marker may ask of it, since servers run on Linux; None where its Python is not known."""
+        python = self.packages.get("python")
+        try:
+            release = None if python is None else Version(python).release
+        except InvalidVersion:
+            return None
+        if python is None or release is None:
+            return None
+        return {
+            "python_version": ".".join(map(str, release[:2])),
+            "python_full_version": python,
+            "implementation_version": python,
+            "os_name": "posix",
+            "sys_platform": "linux",
+            "platform_system": "Linux",
+            "extra": "",
+        }
 
     def _onnx(self, place: int) -> Known | None:
         found = next((self.packages[one] for one in _RUNTIMES if one in self.packages), None)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -60,6 +61,8 @@ def _requirement(text: str, provides: Provides) -> Verdict:
         wanted = Requirement(text)
     except InvalidRequirement:
         return Verdict(level="unknown", about=text, said="this is no requirement that can be compared")
+    if wanted.marker is not None and (apart := _marked(text, wanted.marker, provides)) is not None:
+        return apart
     name = canonicalize_name(wanted.name)
     known = provides.find(name)
     if known is not None:
@@ -69,6 +72,22 @@ def _requirement(text: str, provides: Provides) -> Verdict:
             level="fail", about=text, said=f"the server has no {name}", fix=_fix(name, wanted.specifier, None)
         )
     return Verdict(level="unknown", about=text, said="the server does not say what it has of it")
+
+
+def _marked(text: str, marker: Marker, provides: Provides) -> Verdict | None:
+    """The verdict on a requirement whose marker says that it is not made of this server, or may not be."""
+    environment = provides.environment()
+    try:
+        applies = None if environment is None else marker.evaluate({**environment})
+    except (UndefinedComparison, UndefinedEnvironmentName):
+        applies = None
+    match applies:
+        case True:
+            return None
+        case False:
+            return Verdict(level="ok", about=text, said="it is not needed there")
+        case _:
+            return Verdict(level="unknown", about=text, said="whether it is needed there is not known")
 
 
 def _version(text: str, name: str, specifier: SpecifierSet, known: Known) -> Verdict:
@@ -103,8 +122,15 @@ def _fix(name: str, specifier: SpecifierSet, known: Known | None) -> str:
     if name in PSEUDO:
         later = "use a server with a later ONNX Runtime"
         return later if known is None else f"{later}, or write the model again with {name} {known.version} or earlier"
+    if _several(specifier):
+        return f"make all files of the model with one version of {name}, or say at `model.requires` which one counts"
     server = f"use a server with {name}{specifier}: `mlops-deploy build-server --constraints FILE`"
     return server if known is None else f"{server}, or make the model again with {name} {known.version}"
+
+
+def _several(specifier: SpecifierSet) -> bool:
+    """Whether files of one model were made with versions that no server can have at once."""
+    return len({Version(one.version).release[:2] for one in specifier if one.operator == "~="}) > 1
 
 
 def _one_of(words: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ def same_minor(package: str, text: str) -> tuple[str, ...]:
         version = Version(text)
     except InvalidVersion:
         return ()
-    if len(version.release) < len(("major", "minor", "patch")):
-        return (f"{package}~={version.major}.{version.minor}.0",)
-    return (f"{package}~={version.public}",)
+    epoch = f"{version.epoch}!" if version.epoch else ""
+    given = ".".join(map(str, version.release))
+    patched = given if len(version.release) > len(("major", "minor")) else f"{version.major}.{version.minor}.0"
+    return (f"{package}~={epoch}{patched}{version.public[len(epoch + given) :]}",)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mlops_deploy.compat.provides import Provides
 from mlops_deploy.compat.verdict import compare, overall
+from mlops_deploy.compat.versions import same_minor
 
 LABEL = {
     "python": "3.11.2",
@@ -43,6 +44,14 @@ def level(requirement: str, provides: Provides | None = SERVER) -> str:
         ("onnx-opset>=21", "ok"),
         ("onnx-opset>=22", "fail"),
         ("onnx-ml-opset>=5", "fail"),
+        ("xgboost-cpu", "fail"),
+        ("onnxruntime-gpu>=1.19", "ok"),
+        ("onnxruntime-gpu>=1.20", "fail"),
+        ('numpy>=99; python_version < "3.9"', "ok"),
+        ('numpy>=99; python_version >= "3.9"', "fail"),
+        ('pywin32; sys_platform == "win32"', "ok"),
+        ('numpy>=99; sys_platform == "linux"', "fail"),
+        ('numpy>=99; extra == "gpu"', "ok"),
         ("what is this", "unknown"),
         ("scikit-learn==_", "unknown"),
     ],
@@ -69,6 +78,39 @@ def test_one_format_that_is_read_will_do() -> None:
     (verdict,) = compare(("onnx",), (), SERVER)
     assert (verdict.level, verdict.said) == ("fail", "the server reads joblib, pickle, skops")
     assert verdict.fix == "write the model as joblib or pickle or skops, or use a server that reads onnx"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there"),
+    [
+        ("xgboost>=2", "xgboost-cpu"),
+        ("tensorflow>=2", "tensorflow-cpu"),
+        ("opencv-python>=2", "opencv-python-headless"),
+    ],
+)
+def test_a_package_may_be_there_by_another_name(wanted: str, there: str) -> None:
+    provides = Provides.of({"packages": {there: "3.0"}})
+    assert level(wanted, provides) == "ok"
+    assert level(wanted.replace("2", "4"), provides) == "fail"
+
+
+def test_a_marker_is_not_decided_for_a_python_that_is_not_known() -> None:
+    assert level('numpy>=99; python_version < "3.9"', Provides.of({"packages": {"numpy": "2"}})) == "unknown"
+    assert level('numpy>=99; python_version < "3.9"', Provides.of({"packages": {}, "python": "?"})) == "unknown"
+
+
+@pytest.mark.parametrize("version", ["1.6.dev0", "1.6rc1", "1.6", "1.6.0rc1", "1.6.1.post1", "1.6.2+cpu", "2!1.6.dev0"])
+def test_what_a_version_pickled_it_reads_itself(version: str) -> None:
+    (wanted,) = same_minor("scikit-learn", version)
+    assert level(wanted, Provides.of({"packages": {"scikit-learn": version}})) == "ok"
+    assert level(wanted, Provides.of({"packages": {"scikit-learn": "1.7.0"}})) == "fail"
+
+
+def test_files_of_several_versions_have_a_way_out_of_their_own() -> None:
+    (verdict,) = compare((), ("scikit-learn~=1.8.2,~=1.9.0",), SERVER)
+    assert verdict.fix == (
+        "make all files of the model with one version of scikit-learn, or say at `model.requires` which one counts"
+    )
 
 
 def test_a_failure_names_the_way_out() -> None:
