@@ -24,6 +24,8 @@ class Pace:
     """Until the next byte of an answer, or until the next byte of a body is taken."""
     commit: float = 300.0
     """Until the answer to the end of a blob, which the registry may copy meanwhile."""
+    token: float = 20.0
+    """Until the end of a token server's answer."""
     tries: int = 6
     connects: int = 4
     """How often, when nobody listens at all."""

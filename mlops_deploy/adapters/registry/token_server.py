@@ -9,6 +9,7 @@ from urllib3.response import BaseHTTPResponse
 from urllib3.util import Timeout
 
 from mlops_deploy.adapters.registry.addresses import refused
+from mlops_deploy.adapters.registry.answers import NETWORK, bounded
 from mlops_deploy.adapters.registry.hosts import Origin
 from mlops_deploy.adapters.registry.pace import RETRIED, Pace, Patience, retry_after
 from mlops_deploy.adapters.registry.trust import UntrustedError
@@ -61,16 +62,15 @@ class TokenServer:
         patience = Patience(self._way.pace)
         while True:
             answer = self._followed(method, url, headers, body)
-            if isinstance(answer, BaseHTTPResponse):
-                if answer.status == _OK:
-                    return self._body(answer, origin)
-                answer.close()
-                error = _refusal(answer.status, origin)
+            found = self._body(answer, origin) if isinstance(answer, BaseHTTPResponse) else answer
+            if isinstance(found, bytes):
+                return found
+            if isinstance(answer, BaseHTTPResponse) and answer.status != _OK:
                 again = answer.status in RETRIED and patience.again(retry_after(answer.headers.get("Retry-After")))
             else:
-                error, again = answer, not isinstance(answer, UntrustedError) and patience.again()
+                again = not isinstance(found, UntrustedError) and patience.again()
             if not again:
-                raise error
+                raise found
 
     def _followed(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
@@ -86,6 +86,7 @@ class TokenServer:
                     retries=False,
                     timeout=Timeout(self._way.pace.connect, self._way.pace.silence),
                     preload_content=False,
+                    decode_content=False,
                 )
             except HTTPError as error:
                 return self._way.unreachable(error)
@@ -101,11 +102,15 @@ class TokenServer:
             raise refused(self._way.home, Origin.of(target), "a token server may not pass a password on")
         return target
 
-    def _body(self, answer: BaseHTTPResponse, origin: Origin) -> bytes:
+    def _body(self, answer: BaseHTTPResponse, origin: Origin) -> bytes | UnreachableError | UnusableInputError:
+        """All of a token's answer, soon: others wait for it meanwhile."""
+        if answer.status != _OK:
+            answer.close()
+            return _refusal(answer.status, origin)
         try:
-            data = answer.read(_LARGEST + 1)
-        except HTTPError as error:
-            raise self._way.unreachable(error) from error
+            data = bounded(answer, _LARGEST, self._way.pace.token, answer.shutdown)
+        except NETWORK as error:
+            return self._way.unreachable(error)
         finally:
             answer.close()
         if len(data) > _LARGEST:

@@ -14,7 +14,9 @@ from mlops_deploy.adapters.registry.trust import Trust
 from mlops_deploy.oci.types import LAYER, Descriptor
 from mlops_deploy.spec.refs import Digest
 
-QUICK = Pace(connect=2, silence=0.5, commit=0.5, first=0.001, longest=0.01, retry_after=0.05, total=20, farewell=0.3)
+QUICK = Pace(
+    connect=2, silence=0.5, commit=0.5, token=0.5, first=0.001, longest=0.01, retry_after=0.05, total=20, farewell=0.3
+)
 PATH = "team/digits"
 ENVIRON = {"HOME": "/nonexistent"}
 
@@ -22,7 +24,7 @@ ENVIRON = {"HOME": "/nonexistent"}
 def repository(host, *, pace=QUICK, modes=None, path=PATH, environ=ENVIRON):
     """A repository at `host`, asked over plain HTTP, by nobody in particular if `environ` has no credentials."""
     credentials = Credentials(host, environ, LocalRunner())
-    access = HttpAccess(host, credentials, Trust(host, environ), environ, base=f"http://{host}")
+    access = HttpAccess(host, credentials, Trust(host, environ), environ, base=f"http://{host}", pace=pace)
     return HttpRepository(Channel(host, access, pace=pace, modes=modes), f"{host}/{path}", path)
 
 

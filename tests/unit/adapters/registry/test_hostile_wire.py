@@ -93,6 +93,58 @@ def test_a_trickle_ends(first, again):
     assert time.monotonic() - begun < 12
 
 
+UNAUTHORIZED = b'HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer realm="/token"\r\nContent-Length: 0\r\n\r\n'
+TOKEN = b'HTTP/1.1 200 OK\r\nContent-Length: 16\r\nConnection: close\r\n\r\n{"token": "abc"}'
+
+
+def tokens(*answers):
+    """A registry that wants tokens, and gives a tag to who has one; each answer of its token server is one of these."""
+    left = list(answers)
+
+    def talk(connection):
+        while asked := head(connection):
+            if asked.startswith(b"GET /token"):
+                left.pop(0)(connection)
+                return
+            connection.sendall(MANIFEST if b"Bearer abc" in asked else UNAUTHORIZED)
+
+    return talk
+
+
+def dripping(first, again):
+    def answer(connection):
+        connection.sendall(first)
+        while True:
+            time.sleep(0.02)
+            connection.sendall(again)
+
+    return answer
+
+
+MANIFEST = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\nContent-Length: 2\r\n"
+    b"Docker-Content-Digest: sha256:" + b"a" * 64 + b"\r\n\r\n"
+)
+DRIPS = [
+    dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b" "),
+    dripping(CHUNKS, b"1\r\n \r\n"),
+]
+
+
+@pytest.mark.parametrize("drip", DRIPS, ids=["sized", "chunked"])
+def test_a_token_server_that_drips_is_not_waited_for(drip):
+    """Others wait for the same token, so the whole answer has an end."""
+    begun = time.monotonic()
+    with peer(tokens(drip, drip)) as host, pytest.raises(UnreachableError, match=f"registry `{host}`"):
+        repository(host, pace=PACE).resolve("1")
+    assert time.monotonic() - begun < 8
+
+
+def test_a_token_server_that_dripped_once_is_asked_again():
+    with peer(tokens(DRIPS[0], lambda connection: connection.sendall(TOKEN))) as host:
+        assert repository(host, pace=PACE).resolve("1").digest == DIGEST
+
+
 @pytest.mark.parametrize(
     "answer",
     [
