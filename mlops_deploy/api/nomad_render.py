@@ -7,7 +7,7 @@ from typing import Final
 from mlops_deploy.api.artefact import job_carrier
 from mlops_deploy.api.docker_files import owner_of
 from mlops_deploy.api.nomad_files import nomad_artefact
-from mlops_deploy.api.router_image import router_tag
+from mlops_deploy.api.router_image import nomad_router_image
 from mlops_deploy.release.state import SLOTS
 from mlops_deploy.render.hcl import hcl
 from mlops_deploy.render.nomad import document, slot_document
@@ -47,7 +47,7 @@ def render_files(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Pre
     owner, artefact = owner_of(spec), nomad_artefact(spec, carrier, preset, image, None)
     content, key = artefact.content_id.hex, artefact.key
     jobs = {slot: slot_document(owner, slot, artefact.job, content=content, key=key) for slot in map(str, SLOTS)}
-    jobs["router"] = router_document(owner, spec.port, JobImage(ref=str(router_tag()), local=True), spec.nomad)
+    jobs["router"] = router_document(owner, spec.port, nomad_router_image(spec.nomad), spec.nomad)
     return {
         f"{part}.nomad.hcl": Rendered(target="nomad", project=f"{spec.project}-{part}", text=hcl(job))
         for part, job in jobs.items()

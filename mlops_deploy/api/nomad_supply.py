@@ -1,17 +1,24 @@
-"""What Nomad runs comes from the same engine, as long as that is the one of the cluster's clients."""
+"""What Nomad runs: images of registries, which each node pulls, and those of an engine that its clients share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mlops_deploy.api.nomad_files import beware, nomad_artefact
 from mlops_deploy.api.prepare import DockerSupply, Make
-from mlops_deploy.ports import Story
+from mlops_deploy.api.router_image import find_or_build
+from mlops_deploy.errors import UnreachableError
+from mlops_deploy.ports import Engine, ImageBuilder, Runner, Story
 from mlops_deploy.release.state import Artefact
+from mlops_deploy.spec.refs import ImageRef
+from mlops_deploy.spec.rendered import JobImage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NomadSupply(DockerSupply):
-    """As `DockerSupply`; `collects` says what clients do with images that they did not pull, None for nothing."""
+    """As `DockerSupply`; `collects` says what clients do with images that they did not pull, None for nothing.
+
+    The engine is asked of images alone that no registry has: for the others there need not be one.
+    """
 
     make: Make = field(default=nomad_artefact)
     collects: Callable[[], str | None]
@@ -21,3 +28,23 @@ class NomadSupply(DockerSupply):
         DockerSupply.prepare(self, artefact, story)
         for line in beware(self.spec, artefact, self.collects):
             story.warn(line)
+
+    def have_pulled(self, ref: ImageRef, story: Story) -> None:
+        """Nothing: each node that runs it pulls it by its digest."""
+
+
+def have_router(image: JobImage, engine: Engine, builder: ImageBuilder, runner: Runner, story: Story) -> None:
+    """See to the router's image; one in a registry is pulled by the node that runs it.
+
+    Raises `UnreachableError`, with both ways out, where a local one is to be built and no engine answers.
+    """
+    if not image.local:
+        return
+    try:
+        find_or_build(engine, builder, runner, story)
+    except UnreachableError as error:
+        raise UnreachableError(
+            f"the router's image cannot be made here: {error.message}",
+            hint=f"name one in a registry at `nomad.router_image`; or {error.hint}",
+            detail=error.detail,
+        ) from error

@@ -50,7 +50,7 @@ class DockerSupply:
     def prepare(self, artefact: Artefact, story: Story) -> None:
         """Get both images unless the engine has them; raise `UnusableInputError` when a server of its own is gone."""
         if (server := in_registry(artefact.server)) is not None:
-            ensure_pulled(self.engine, server, story)
+            self.have_pulled(server, story)
         elif self.engine.image_id(artefact.server_id) is None:
             raise UnusableInputError(
                 f"the server image `{artefact.server}` ({artefact.server_id[:19]}) is not in the engine any more",
@@ -60,9 +60,13 @@ class DockerSupply:
             self._have_puller(artefact.puller, story)
             return
         if (pinned := in_registry(artefact.carrier)) is not None:
-            ensure_pulled(self.engine, pinned, story)
+            self.have_pulled(pinned, story)
             return
         load_stored(self.store, artefact.carrier_digest, artefact.carrier, self.engine, story)
+
+    def have_pulled(self, ref: ImageRef, story: Story) -> None:
+        """See to an image that a registry has."""
+        ensure_pulled(self.engine, ref, story)
 
     def _have_puller(self, puller: str, story: Story) -> None:
         """See to the image that pulls; one in a registry is got by whoever runs it."""

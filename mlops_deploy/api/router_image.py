@@ -9,6 +9,7 @@ from mlops_deploy.api.server_inputs import recipe_hashes
 from mlops_deploy.errors import DeployError, UnreachableError
 from mlops_deploy.ports import Engine, ImageBuilder, Runner, Story
 from mlops_deploy.resources import IMAGES
+from mlops_deploy.spec.nomad import NomadSpec
 from mlops_deploy.spec.recipe import Recipe
 from mlops_deploy.spec.refs import ImageRef
 from mlops_deploy.spec.rendered import JobImage
@@ -26,6 +27,13 @@ _TARGETS: Final = (
     "Created-By: Packages", "Origin: Debian", "Component: main",
 )  # fmt: skip
 _SOON: Final = 20.0
+
+
+def nomad_router_image(nomad: NomadSpec) -> JobImage:
+    """The image that the router's job names: the configured one, else the one that a release builds here."""
+    if nomad.router_image is not None:
+        return JobImage(ref=nomad.router_image, local=False)
+    return JobImage(ref=str(router_tag()), local=True)
 
 
 def find_or_build(engine: Engine, builder: ImageBuilder, runner: Runner, story: Story) -> JobImage:

@@ -116,17 +116,15 @@ def nomad_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: 
     from mlops_deploy.adapters.nomad.rolling import NomadRolling
     from mlops_deploy.adapters.nomad.settings import Cluster
     from mlops_deploy.adapters.nomad.target import NomadTarget
-    from mlops_deploy.api.compat import engine_provides
-    from mlops_deploy.api.nomad_files import with_warnings
-    from mlops_deploy.api.router_image import router_tag
+    from mlops_deploy.api.nomad_files import nomad_provides, with_warnings
+    from mlops_deploy.api.router_image import nomad_router_image
     from mlops_deploy.api.service import Service, Supply
     from mlops_deploy.spec.owner import Owner
-    from mlops_deploy.spec.rendered import JobImage
 
     owner = Owner(service=spec.service, environment=spec.environment)
     cluster = Cluster.from_environment(os.environ, namespace=spec.nomad.namespace, region=spec.nomad.region)
     client = NomadClient(cluster)
-    image = JobImage(ref=str(router_tag()), local=True)
+    image = nomad_router_image(spec.nomad)
     target = NomadTarget(owner, spec.port, image, spec.nomad, client)
     collects = partial(collects_images, client)
 
@@ -139,11 +137,11 @@ def nomad_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: 
 
     def router_config() -> str:
         from mlops_deploy.api.nomad_files import nomad_router
-        from mlops_deploy.api.router_image import find_or_build
+        from mlops_deploy.api.nomad_supply import have_router
         from mlops_deploy.api.server_inputs import known_preset
         from mlops_deploy.cli.console import PlainStory
 
-        find_or_build(engine(), image_builder(), runner(), PlainStory())
+        have_router(image, engine(), image_builder(), runner(), PlainStory())
         return nomad_router(spec, known_preset(spec.preset))
 
     return Service(
@@ -153,7 +151,7 @@ def nomad_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: 
         supply=supply,
         router_config=router_config,
         clock=clock,
-        provides=partial(engine_provides, spec, engine),
+        provides=partial(nomad_provides, spec, engine),
         holder=holder,
         forecast=with_warnings(spec, target.forecast, collects),
         rolling=lambda: NomadRolling(owner, spec.nomad.count, client),

@@ -18,6 +18,7 @@ from mlops_deploy.spec.nomad import (
     Spread,
     VolumeKind,
 )
+from mlops_deploy.spec.refs import IMAGE_REF_PATTERN, ImageRef
 from mlops_deploy.spec.units import show_duration
 
 Mistake = tuple[tuple[str, ...], str, str]
@@ -183,6 +184,17 @@ VOLUME_SIZE: Final[Field[int | None]] = Field(
 )
 _VOLUME_TABLE: Final = Table((VOLUME_KIND, VOLUME_NAME, VOLUME_SIZE), doc="Where the model is copied to.")
 VOLUME: Final[Field[Values]] = Field("volume", _VOLUME_TABLE, doc=_VOLUME_TABLE.doc, default=NOTHING)
+ROUTER_IMAGE: Final[Field[str | None]] = Field(
+    "router_image",
+    Parsed(
+        Text("an image reference such as `NAME:TAG` or `NAME@sha256:…`", IMAGE_REF_PATTERN),
+        lambda text: str(ImageRef.parse(text)),
+    ),
+    doc="The router's image in a registry, for nodes that do not share the local engine, or where there is none.",
+    default=_DEFAULT.router_image,
+    example="registry.example.com/ml/router:1.0",
+    shown="the one that a release builds",
+)
 PULL_TIMEOUT: Final = Field(
     "pull_timeout",
     WAIT,
@@ -253,7 +265,7 @@ META: Final[Field[Mapping[str, str]]] = Field(
 _TABLE: Final = Table(
     (
         NAMESPACE, REGION, DATACENTERS, NODE_POOL, PRIORITY, COUNT, TYPE, COMMAND, PERIODIC, PROVIDER, VOLUME,
-        PULL_TIMEOUT, SHUTDOWN_DELAY, CORES, MEMORY_MAX, CONSTRAINTS, AFFINITIES, SPREADS, DEVICES, META,
+        ROUTER_IMAGE, PULL_TIMEOUT, SHUTDOWN_DELAY, CORES, MEMORY_MAX, CONSTRAINTS, AFFINITIES, SPREADS, DEVICES, META,
     ),
     doc="How the service runs on Nomad.",
 )  # fmt: skip
@@ -275,6 +287,7 @@ def nomad_spec(section: Values) -> NomadSpec:
         periodic=section[PERIODIC],
         provider=section[PROVIDER],
         volume=NomadVolume(kind=volume[VOLUME_KIND], name=volume[VOLUME_NAME], size=volume[VOLUME_SIZE]),
+        router_image=section[ROUTER_IMAGE],
         pull_timeout=section[PULL_TIMEOUT],
         shutdown_delay=section[SHUTDOWN_DELAY],
         cores=section[CORES],

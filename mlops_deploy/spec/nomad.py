@@ -65,7 +65,8 @@ class NomadSpec:
 
     A job without slots runs `count` servers; a slot runs one. `cores` are reserved for the server alone; without them
     its `cpu` is a share. A job of the type `batch` runs `command` in the server image to its end, each time that
-    `periodic`, a cron line, says.
+    `periodic`, a cron line, says. `router_image` is the image of the router in a registry, where it is not the one that
+    a release builds in the local engine.
     """
 
     namespace: str | None = None
@@ -79,6 +80,7 @@ class NomadSpec:
     periodic: str | None = None
     provider: Provider = "nomad"
     volume: NomadVolume = field(default_factory=NomadVolume)
+    router_image: str | None = None
     pull_timeout: float = 300.0
     shutdown_delay: float = 2.0
     cores: int | None = None

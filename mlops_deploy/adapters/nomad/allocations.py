@@ -278,11 +278,18 @@ def _unstartable(it: TaskRun, held: Allocation) -> Fault | None:
     if refusal is None:
         return None
     lines = tuple(line for line in refusal.text.splitlines() if line.strip())
-    if pull := _PULL.fullmatch(refusal.text):
-        why = "" if pull["image"].startswith(_LOCAL) else f", and cannot be pulled: {_short(pull['why'])}"
-        message = f"the image `{pull['image']}` is not in the engine of node `{held.node}`{why}"
-        return Fault(kind="image", message=message, lines=lines)
+    if absent := image_absent(refusal.text, held.node):
+        return Fault(kind="image", message=absent, lines=lines)
     return Fault(kind="start", message=f"the {it.task} cannot be started: {_short(refusal.text)}", lines=lines)
+
+
+def image_absent(text: str, node: str) -> str | None:
+    """What it means when a driver refuses a task with `text` for the want of an image; None for any other refusal."""
+    pull = _PULL.fullmatch(text)
+    if pull is None:
+        return None
+    why = "" if pull["image"].startswith(_LOCAL) else f", and cannot be pulled: {_short(pull['why'])}"
+    return f"the image `{pull['image']}` is not in the engine of node `{node}`{why}"
 
 
 def _short(text: str) -> str:

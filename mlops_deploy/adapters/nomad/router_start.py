@@ -1,11 +1,10 @@
 """From what a cluster says of the router's job to whether its router comes up: decided here, without asking anybody."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from mlops_deploy.adapters.nomad.allocations import ACTIVE, TaskRun
+from mlops_deploy.adapters.nomad.allocations import ACTIVE, TaskRun, image_absent
 from mlops_deploy.adapters.nomad.placement import may_pass, obstacles
 from mlops_deploy.adapters.nomad.slot_job import SlotJob
 from mlops_deploy.errors import DeployError, UnusableInputError
@@ -23,8 +22,9 @@ _DEFINITE: Final = 2
 """What a router ends with that has nothing to start with, see docs/keeper.md: another attempt would meet the same."""
 
 _ENDS: Final = 2
-_PULL: Final = re.compile(r"Failed to pull `(?P<image>[^`]*)`")
 _ELSEWHERE: Final = "stop what has it, or set another `port`"
+
+_IMAGE: Final = "`nomad.router_image` names one in a registry that every node can pull"
 
 Document = Mapping[str, Any]
 
@@ -95,10 +95,8 @@ def failure(held: Held, image: str, lines: Sequence[str]) -> DeployError:
     """Why the router of `held` is over; `lines` are its last words."""
     refusal = held.run.refusal() if held.run else None
     if refusal is not None:
-        if pull := _PULL.search(refusal.text):
-            return UnusableInputError(
-                f"the router's image `{pull['image']}` is not in the engine of node `{held.node}`"
-            )
+        if absent := image_absent(refusal.text, held.node):
+            return UnusableInputError(f"the router cannot start: {absent}", hint=_IMAGE)
         said = (refusal.text.splitlines() or [""])[0].rstrip(".")
         return DeployError(f"the router `{image}` cannot be started: {said}", detail=refusal.text.splitlines())
     taken = next((line for line in reversed(lines) if _NO_ADDRESS in line), None)

@@ -5,8 +5,12 @@ import json
 
 import pytest
 
-from mlops_deploy.api.nomad_files import nomad_artefact, nomad_router, with_warnings
-from mlops_deploy.api.nomad_supply import NomadSupply
+from mlops_deploy.api.compat import preset_provides
+from mlops_deploy.api.nomad_files import nomad_artefact, nomad_provides, nomad_router, with_warnings
+from mlops_deploy.api.nomad_supply import NomadSupply, have_router
+from mlops_deploy.api.router_image import nomad_router_image
+from mlops_deploy.api.server_inputs import known_preset
+from mlops_deploy.errors import UnreachableError
 from mlops_deploy.release.forecast import Forecast
 from mlops_deploy.spec.deploy import Resources
 from mlops_deploy.spec.nomad import NomadSpec
@@ -84,14 +88,58 @@ def test_the_user_is_warned_of_clients_that_remove_local_images(tmp_path, monkey
     assert story.warnings == warnings
 
 
-def test_nobody_is_asked_where_every_image_is_in_a_registry(tmp_path):
-    pulled = dataclasses.replace(CARRIER, pulled=True, tags=("registry.example/digits:1",))
-    artefact = made(PUSHED, carrier=pulled)
-    engine = Engine(**dict.fromkeys((ID, PUSHED.ref, artefact.carrier), Digest("5" * 64)))
+class Absent:
+    """An engine that does not answer: whoever asks it anything fails."""
+
+    def __getattr__(self, name):
+        raise UnreachableError("no Docker Engine answers", hint="start it")
+
+
+PULLED = dataclasses.replace(CARRIER, pulled=True, tags=("registry.example/digits:1",))
+
+
+def test_no_engine_and_no_client_is_asked_where_every_image_is_in_a_registry(tmp_path):
     supply = NomadSupply(
-        spec=SPEC, store=LayoutStore(tmp_path), engine=engine, builder=None, collects=lambda: pytest.fail("asked")
+        spec=ENOUGH,
+        store=LayoutStore(tmp_path),
+        engine=Absent(),
+        builder=None,
+        collects=lambda: pytest.fail("asked"),
     )
-    supply.prepare(artefact, Told())
+    supply.prepare(made(PUSHED, carrier=PULLED), Told())
+    with pytest.raises(UnreachableError):
+        supply.prepare(made(carrier=PULLED), Told())
+
+
+def test_the_router_needs_an_engine_unless_it_is_in_a_registry_too():
+    pushed = nomad_router_image(NomadSpec(router_image="registry.example/router:1"))
+    have_router(pushed, Absent(), None, None, Told())
+    with pytest.raises(UnreachableError) as caught:
+        have_router(nomad_router_image(NomadSpec()), Absent(), None, None, Told())
+    assert "`nomad.router_image`" in caught.value.hint
+    assert "start it" in caught.value.hint
+
+
+def test_what_a_server_provides_is_what_its_preset_does_where_nobody_shows_the_image():
+    spec = dataclasses.replace(SPEC, preset="kserve-sklearn")
+    assert nomad_provides(spec, Absent, made(PUSHED)) == preset_provides(known_preset("kserve-sklearn"))
+    with pytest.raises(UnreachableError):
+        nomad_provides(spec, Absent, made())
+
+
+@pytest.mark.parametrize(
+    ("nomad", "artefact", "live", "told"),
+    [
+        (NomadSpec(), made(PUSHED, carrier=PULLED), None, True),
+        (NomadSpec(), made(PUSHED, carrier=PULLED), "a", False),
+        (NomadSpec(), made(), None, False),
+        (NomadSpec(router_image="registry.example/router:1"), made(PUSHED, carrier=PULLED), None, False),
+    ],
+)
+def test_a_first_plan_of_what_registries_have_tells_of_the_router_which_none_has(nomad, artefact, live, told):
+    forecast = with_warnings(dataclasses.replace(ENOUGH, nomad=nomad), lambda *_: Forecast(), lambda: None)
+    warned = [line for line in forecast("b", live, artefact).warnings if "`nomad.router_image`" in line]
+    assert bool(warned) is told
 
 
 def test_a_plan_tells_the_same_before_what_the_cluster_says():

@@ -115,6 +115,7 @@ nomad:
   periodic: "*/5 * * * *"
   provider: consul
   volume: {kind: host, name: models, size: 2Gi}
+  router_image: registry.example.com/ml/router:1.0
   pull_timeout: 10m
   shutdown_delay: 0s
   cores: 2
@@ -145,6 +146,7 @@ def test_every_key_is_taken_as_it_is_meant(folder):
         periodic="*/5 * * * *",
         provider="consul",
         volume=NomadVolume(kind="host", name="models", size=2 << 30),
+        router_image="registry.example.com/ml/router:1.0",
         pull_timeout=600.0,
         shutdown_delay=0.0,
         cores=2,

@@ -89,7 +89,9 @@ def test_an_image_that_is_not_there_is_named():
     text = f"Failed to pull `{REF}`: Error response from daemon: pull access denied"
     error = failure(held(event("Driver Failure", driver_error=text), state="dead", failed=True), REF, ())
     assert isinstance(error, UnusableInputError)
-    assert error.message == f"the router's image `{REF}` is not in the engine of node `n1`"
+    said = f"the image `{REF}` is not in the engine of node `n1`, and cannot be pulled: pull access denied"
+    assert error.message == f"the router cannot start: {said}"
+    assert "nomad.router_image" in error.hint
 
 
 def test_what_the_driver_refuses_is_told():
