@@ -10,14 +10,15 @@ from typing import Final
 from mlops_deploy.api.server_inputs import configured, known_preset
 from mlops_deploy.compat.provides import Provides
 from mlops_deploy.compat.verdict import Verdict, compare
-from mlops_deploy.errors import RefusedError
+from mlops_deploy.errors import RefusedError, UnusableInputError
+from mlops_deploy.oci.metadata import LABEL as OURS
 from mlops_deploy.ports import Engine, Story
 from mlops_deploy.release.state import Artefact
 from mlops_deploy.spec.deploy import DeploySpec
 from mlops_deploy.spec.preset import Preset
 from mlops_deploy.store.layout import Stored
 
-LABEL: Final = "io.mlops-deploy.provides"
+LABEL: Final = f"{OURS}provides"
 _PIN: Final = re.compile(r"\s*([A-Za-z0-9][\w.-]*)\s*==\s*([^\s;#]+)")
 
 
@@ -30,6 +31,15 @@ def server_provides(labels: Mapping[str, str] | None, preset: Preset | None) -> 
     return preset_provides(preset) if preset else None
 
 
+def require_no_carrier(ref: str, labels: Mapping[str, str] | None) -> None:
+    """Raise `UnusableInputError` when the image `ref`, which is taken for a server, carries a model."""
+    if f"{OURS}content" in (labels or {}):
+        raise UnusableInputError(
+            f"`{ref}` is a carrier of a model, and no server",
+            hint="`mlops-deploy build-server` makes a server image; `server.image` in mlops.yml names one",
+        )
+
+
 def preset_provides(preset: Preset) -> Provides | None:
     """What every server of `preset` provides, also one that nobody has looked at."""
     if not preset.formats and not preset.provides:
@@ -39,7 +49,9 @@ def preset_provides(preset: Preset) -> Provides | None:
 
 def engine_provides(spec: DeploySpec, engine: Callable[[], Engine], artefact: Artefact) -> Provides | None:
     """What the server of `artefact` provides, by the label of its image in the engine."""
-    return server_provides(engine().labels(artefact.server_id), known_preset(spec.preset))
+    labels = engine().labels(artefact.server_id)
+    require_no_carrier(artefact.server, labels)
+    return server_provides(labels, known_preset(spec.preset))
 
 
 def local_provides(spec: DeploySpec) -> Provides:

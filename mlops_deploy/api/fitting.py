@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mlops_deploy.api.carriers import find_carrier, inspect_carrier
-from mlops_deploy.api.compat import LABEL, server_provides
+from mlops_deploy.api.compat import LABEL, require_no_carrier, server_provides
 from mlops_deploy.api.registry_images import FindRegistries, image_labels, look_up, registry_ref
 from mlops_deploy.api.server_inputs import known_preset
 from mlops_deploy.compat.provides import Provides
@@ -31,9 +31,10 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A server image, and what it provides, as far as anything says so."""
+    """A server image, and what it provides, as far as anything says so; `labelled` when the image itself does."""
 
     ref: str
+    labelled: bool = True
     provides: Provides | None
 
 
@@ -91,7 +92,7 @@ def newest_models(places: Places) -> tuple[Model, ...]:
 def named_server(text: str, places: Places) -> Server:
     """The server image that `text` names, in the engine or else in its registry.
 
-    Raises `UnusableInputError` where neither has it.
+    Raises `UnusableInputError` where neither has it, or it is a carrier.
     """
     ref, found = registry_ref(text), None
     try:
@@ -105,6 +106,7 @@ def named_server(text: str, places: Places) -> Server:
         raise UnusableInputError(
             f"the engine has no image `{text}`", hint="`mlops-deploy build-server` makes one; `docker images` lists all"
         )
+    require_no_carrier(text, found)
     return _server(text, found, places)
 
 
@@ -126,4 +128,4 @@ def _server(ref: str, labels: Mapping[str, str], places: Places) -> Server:
     preset = None
     with suppress(UnusableInputError):
         preset = known_preset(name) if name else None
-    return Server(ref=ref, provides=server_provides(labels, preset))
+    return Server(ref=ref, labelled=LABEL in labels, provides=server_provides(labels, preset))

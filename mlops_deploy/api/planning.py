@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mlops_deploy.api.compat import require_fit, server_provides
+from mlops_deploy.api.compat import require_fit, require_no_carrier, server_provides
 from mlops_deploy.api.drive import drive
 from mlops_deploy.api.registry_images import FindRegistries, image_labels, look_up, registry_ref
 from mlops_deploy.api.render import choose_carrier, tell_changes
@@ -84,8 +84,11 @@ def _provides(service: Service, shelf: Shelf, artefact: Artefact) -> Provides | 
     """What the server provides: one that is in a registry says so there, also when nobody has pulled it yet."""
     ref = registry_ref(artefact.server)
     if ref is not None and ref.digest is not None:
+        labels = None
         with suppress(UnreachableError, UnusableInputError):
             labels = image_labels(look_up(ref, shelf.registries()))
+        if labels is not None:
+            require_no_carrier(artefact.server, labels)
             return server_provides(labels, known_preset(service.spec.preset))
     return service.provides(artefact)
 

@@ -50,7 +50,8 @@ def compat(**chosen: object) -> int:
 
     What a model needs was read from its files when its carrier was built, or is declared at `model.requires`. CARRIER
     is a name in the store, an archive, or REGISTRY/NAME:TAG; without SERVER, or without both, all that are at hand are
-    compared: the newest carrier of each model, and the server images in the engine.
+    compared: the newest carrier of each model, and the server images in the engine. The exit code is 9 when CARRIER
+    fits none of the servers that it is compared with.
     """
     from mlops_deploy.oci.names import printable
 
@@ -58,12 +59,13 @@ def compat(**chosen: object) -> int:
     found = _fits(choices)
     for line in _lines(choices, found):
         click.echo(line if choices.output == "json" else printable(line))
-    failed = any(fit.level == "fail" for fit in found)
-    return RefusedError.exit_code if failed and choices.server is not None else 0
+    nowhere = bool(found) and all(fit.level == "fail" for fit in found)
+    return RefusedError.exit_code if nowhere and choices.carrier is not None else 0
 
 
 def _fits(choices: Choices) -> "tuple[Fit, ...]":
     from mlops_deploy.api import fitting
+    from mlops_deploy.oci.names import printable
 
     project = find_project(choices.file, choices.environment, named=False)
     places = fitting.Places(
@@ -77,6 +79,10 @@ def _fits(choices: Choices) -> "tuple[Fit, ...]":
     for what, there, how in (("carrier", models, "build-model"), ("server image", servers, "build-server")):
         if not there:
             click.echo(f"there is no {what} to compare; `mlops-deploy {how}` makes one", err=True)
+    for server in servers:
+        if not server.labelled:
+            text = f"`{server.ref}` itself does not say what it provides: it has no label `io.mlops-deploy.provides`"
+            click.echo(printable(f"{text}, as images of `mlops-deploy build-server` have"), err=True)
     return tuple(fitting.fits(models, servers))
 
 

@@ -9,7 +9,7 @@ import pytest
 from mlops_deploy.api.build_model import build_model
 from mlops_deploy.api.compat import engine_provides, local_provides, require_fit, server_provides
 from mlops_deploy.api.server_inputs import known_preset
-from mlops_deploy.errors import RefusedError
+from mlops_deploy.errors import RefusedError, UnusableInputError
 from mlops_deploy.oci.blobs import LayoutBlobs
 from mlops_deploy.oci.check import check
 from mlops_deploy.spec.deploy import ServerSpec
@@ -130,7 +130,7 @@ def test_a_damaged_label_says_nothing(label):
     assert server_provides({"io.mlops-deploy.provides": label}, KSERVE).formats == ("joblib", "pickle", "skops")
 
 
-def test_the_engine_is_asked_for_the_very_image(tmp_path):
+def test_the_engine_is_asked_for_the_very_image(monkeypatch):
     asked = []
 
     class Engine:
@@ -139,10 +139,14 @@ def test_the_engine_is_asked_for_the_very_image(tmp_path):
             return LABELS
 
     class Artefact:
-        server_id = "sha256:5"
+        server, server_id = "server:1", "sha256:5"
 
     provides = engine_provides(replace(SPEC, preset="kserve-sklearn"), Engine, Artefact)
     assert (asked, provides.packages["scikit-learn"]) == (["sha256:5"], "1.9.1")
+    carried = LABELS | {"io.mlops-deploy.content": "sha256:1"}
+    monkeypatch.setattr(Engine, "labels", lambda _, __: carried)
+    with pytest.raises(UnusableInputError, match="`server:1` is a carrier"):
+        engine_provides(SPEC, Engine, Artefact)
 
 
 def test_a_server_made_here_has_what_its_constraints_pin(tmp_path):
