@@ -19,6 +19,8 @@ from mlops_deploy.store.log import Built
 
 def require_nameable(ref: ImageRef, digest: Digest) -> None:
     """Raise `UnusableInputError` when `ref` cannot become the name of the carrier `digest`."""
+    if re.fullmatch(r"localhost|[0-9]+(?:\.[0-9]+){3}", ref.name):
+        raise UnusableInputError(f"`{ref}` is a registry without a name", hint=f"put one behind it: `{ref}/NAME:TAG`")
     if ref.digest not in {None, digest}:
         raise UnusableInputError(f"`{ref}` is the name of another carrier than `{digest}`", hint="name a tag instead")
     if ref.tag is not None and re.fullmatch(f"[0-9a-f]{{{SHORT}}}", ref.tag) and ref.tag != digest.short:

@@ -60,11 +60,17 @@ def look_up(ref: ImageRef, registries: Registries) -> Remote:
     if root is None:
         raise UnusableInputError(
             f"the registry has no `{ref}`, or does not show it",
-            hint=f"is its name right? `docker login {ref.host or 'docker.io'}` where one must log in to see it",
+            hint=f"{_asked(ref)} `docker login {ref.host or 'docker.io'}` where one must log in to see it",
         )
     if ref.digest is not None and root.digest != ref.digest:
         raise ContentMismatchError(f"the registry answers with `{root.digest}` when it is asked for `{ref}`")
     return Remote(repository=repository, root=root, ref=replace(ref, digest=root.digest))
+
+
+def _asked(ref: ImageRef) -> str:
+    if ref.tag or ref.digest:
+        return "is its name right?"
+    return f"without a tag it means `:{_LATEST}`, which no push sets by itself;"
 
 
 def image_labels(remote: Remote) -> Mapping[str, str]:

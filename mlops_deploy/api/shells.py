@@ -45,6 +45,8 @@ def choose_shells(
     shells = tuple(shell for text in named for shell in _named(text, story, registries))
     if len({shell.platform for shell in shells}) < len(shells):
         raise UnusableInputError("two shells for the same platform", hint="give `--shell` once per platform")
+    if lock is not None:
+        _tell_lost_pins(shells, lock, story)
     _keep(shells, kept)
     return shells
 
@@ -63,6 +65,19 @@ def _named(text: str, story: Story, registries: FindRegistries) -> tuple[Shell, 
     for shell in shells:
         story.say(f"shell: {shell.source}, {shell.digest} ({shell.platform})")
     return shells
+
+
+def _tell_lost_pins(shells: Sequence[Shell], lock: Path, story: Story) -> None:
+    """Warn of what the lock pins and the shells that are named do not have: it is written anew for these."""
+    with suppress(UnusableInputError):
+        have = {shell.platform for shell in shells}
+        lost = [f"a shell for {platform}" for platform in pinned_shells(lock) if platform not in have]
+        if any(shell.image is None for shell in shells):
+            lost += [f"the image `{image}`" for image in pinned_images(lock)]
+        if lost:
+            story.warn(
+                f"`{lock}` pinned {' and '.join(lost)}: this carrier has none of it, nor has the lock from now on"
+            )
 
 
 def _from_image(lock: Path | None, story: Story, registries: FindRegistries, kept: Path | None) -> tuple[Shell, ...]:

@@ -187,7 +187,7 @@ def _build_natively(choices: Choices, project: Project, build: "ModelBuild", tel
     names = () if wanted.only_pushes else tuple(str(name) for name in build.names(built.carrier))
     return Outcome(
         carrier=built.carrier,
-        name=str(refs[0] if refs else build.tags[0] if build.tags else build.image),
+        name=pushed[0] if pushed else str(build.tags[0] if build.tags else build.image),
         tags=(*names, *pushed),
         digest=built.carrier.digest,
         pushed=pushed,
@@ -238,7 +238,8 @@ def _next_command(choices: Choices, project: Project, outcome: Outcome) -> str:
     if outcome.pushed:
         ref = quote(f"{outcome.name}@{outcome.digest}")
         naming = options.naming(choices.file, choices.environment)
-        return f"mlops-deploy release --model {ref}{naming}" if ours else f"mlops-deploy inspect {ref}"
+        asking = options.insecurely(choices.insecure_registries)
+        return f"mlops-deploy {f'release --model {ref}{naming}' if ours else f'inspect {ref}'}{asking}"
     if choices.archive is not None:
         return f"mlops-deploy inspect {quote(str(choices.archive))}"
     if choices.store is not None:

@@ -116,8 +116,9 @@ def _report(choices: Choices, copied: "Copied") -> None:
     )
     if choices.output == "text":
         click.echo(str(copied.ref))
-        store = f" --store {quote(str(choices.store))}" if choices.store and copied.ref.host is None else ""
-        click.echo(f"next: mlops-deploy inspect {copied.ref.name}:{copied.ref.tag}{store}", err=True)
+        click.echo(
+            f"next: mlops-deploy inspect {copied.ref.name}:{copied.ref.tag}{_place_options(choices, copied)}", err=True
+        )
         return
     result = {
         "name": f"{copied.ref.name}:{copied.ref.tag}",
@@ -128,3 +129,10 @@ def _report(choices: Choices, copied: "Copied") -> None:
         "seconds": round(copied.seconds, 3),
     }
     click.echo(json.dumps(result))
+
+
+def _place_options(choices: Choices, copied: "Copied") -> str:
+    """The options that find the copy."""
+    if copied.ref.host is not None:
+        return options.insecurely(choices.insecure_registries)
+    return f" --store {quote(str(choices.store))}" if choices.store else ""

@@ -85,16 +85,20 @@ def _push_ref(text: str) -> "ImageRef":
             f"`{text}` has a digest, which follows from what is pushed", hint="push to `NAME:TAG`, or to `NAME` alone"
         )
     if ref.host is None:
-        raise UnusableInputError(
-            f"`{text}` names no registry to push to",
-            hint=f"put its host in front: `registry.example.com/{text}`, `docker.io/USER/{text}`",
-        )
+        raise UnusableInputError(f"`{text}` names no registry to push to", hint=_with_registry(ref))
     if ref.tag is not None and re.fullmatch(f"[0-9a-f]{{{SHORT}}}", ref.tag):
         raise UnusableInputError(
             f"`{text}` cannot be pushed to: {SHORT} hex digits are the tag that belongs to one carrier alone",
             hint=f"push to `{ref.name}` without a tag: it gets its own by itself",
         )
     return ref
+
+
+def _with_registry(ref: "ImageRef") -> str:
+    """What to say instead of a name without a registry, which may be a registry without a name."""
+    if (ref.name == "localhost" or "." in ref.name) and (ref.tag is None or ref.tag.isdecimal()):
+        return f"put a name behind a registry: `{ref}/NAME:TAG`; or a registry in front of a name"
+    return f"put its host in front: `registry.example.com/{ref}`, `docker.io/USER/{ref}`"
 
 
 def push_destinations(

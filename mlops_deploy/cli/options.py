@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from os import PathLike
 from pathlib import Path
 from typing import TypeVar
@@ -95,6 +95,11 @@ def insecure_registries(command: Command) -> Command:
         callback=_hosts,
         help="Ask the registry HOST[:PORT] by any certificate or plain HTTP.",
     )(command)
+
+
+def insecurely(hosts: Iterable[str]) -> str:
+    """The options that `insecure_registries` reads, for another command."""
+    return "".join(f" --insecure-registry {shlex.quote(host)}" for host in hosts)
 
 
 def _hosts(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:

@@ -108,16 +108,16 @@ def _next(choices: Choices, made: "Plan") -> str:
     if made.base.freeze is not None:
         return "unfreeze"
     if choices.out is not None:
-        return f"release --plan {shlex.quote(str(choices.out))}"
+        return f"release --plan {shlex.quote(str(choices.out))}{options.insecurely(choices.insecure_registries)}"
     return releasing(choices)
 
 
 def releasing(asked: Asked, *more: str) -> str:
     """The command that carries out what was shown; `more` are further options."""
     chosen = (("--strategy", asked.strategy), ("--model", asked.model), ("--server", asked.server))
-    insecure = tuple(("--insecure-registry", host) for host in asked.insecure_registries)
-    named = (f"{option} {shlex.quote(value)}" for option, value in (*chosen, *insecure) if value)
-    return " ".join(("release", *(["--native"] if asked.native else []), *named, *more))
+    named = (f"{option} {shlex.quote(value)}" for option, value in chosen if value)
+    parts = ("release", *(["--native"] if asked.native else []), *named)
+    return " ".join((" ".join(parts) + options.insecurely(asked.insecure_registries), *more))
 
 
 def show_next(asked: Asked, command: str) -> None:

@@ -10,7 +10,8 @@ SHORT: Final = 12
 """Hex digits of a digest or content id that people and tags get to see."""
 
 _HEX64 = re.compile(r"[0-9a-f]{64}")
-_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+_PORT = "(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_HOST = rf"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::{_PORT})?"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"(?:{_HOST}/)?{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -89,10 +90,7 @@ class ImageRef:
         if not colon or "/" in tag:
             head, tag = rest, ""
         if not _REPOSITORY.fullmatch(head) or (tag and not _TAG.fullmatch(tag)) or (colon and not tag and head != rest):
-            raise UnusableInputError(
-                f"`{text[:200]}` is not an image reference",
-                hint="expected `NAME:TAG`, `NAME@sha256:…` or both; names are lower case",
-            )
+            raise UnusableInputError(f"`{text[:200]}` is not an image reference", hint=_expected(text))
         return cls(name=head, tag=tag or None, digest=Digest.parse(digest) if at else None)
 
     @property
@@ -104,3 +102,10 @@ class ImageRef:
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
         return f"{self.name}{tag}" + (f"@{self.digest}" if self.digest else "")
+
+
+def _expected(text: str) -> str:
+    _, colon, port = text.partition("/")[0].rpartition(":")
+    if "/" in text and colon and port.isdecimal():
+        return f"a registry's port is between 1 and 65535, not {port[:20]}"
+    return "expected `NAME:TAG`, `NAME@sha256:…` or both; names are lower case"

@@ -142,7 +142,7 @@ class TestPush:
             check=True,
         )
         (tag,) = registry.tags("line/digits")
-        assert done.stdout.startswith(f"{registry.host}/line/digits@sha256:{tag}")
+        assert done.stdout.startswith(f"{registry.host}/line/digits:{tag}@sha256:{tag}")
         assert f"next: mlops-deploy inspect {done.stdout.strip()}" in done.stderr
 
     @pytest.mark.skipif(not shutil.which("skopeo"), reason="no skopeo here")

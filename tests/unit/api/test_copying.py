@@ -158,6 +158,8 @@ class TestToRegistry:
         require_nameable(ref_of(registry, f"a/digits:{'a' * 12}"), digest)
         with pytest.raises(UnusableInputError, match="belongs to one carrier alone"):
             require_nameable(ref_of(registry, f"a/digits:{'b' * 12}"), digest)
+        with pytest.raises(UnusableInputError, match="is a registry without a name"):
+            require_nameable(ImageRef.parse(registry.host), digest)
         with pytest.raises(UnusableInputError, match="is the name of another carrier"):
             require_nameable(ref_of(registry, f"a/digits@sha256:{'b' * 64}"), digest)
 

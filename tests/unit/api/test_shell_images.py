@@ -170,3 +170,25 @@ def test_a_registry_that_is_away_leaves_it_to_the_machine(registry, ref, tmp_pat
     assert [shell.binary for shell in found] == [MACHINES["amd64"]]
     pin_shells(lock, found)
     assert lock.read_text() == before
+
+
+def test_what_the_lock_loses_by_other_shells_is_said(registry, ref, tmp_path):
+    image = f"{ref}@{plant(registry)}"
+    lock = tmp_path / "mlops.lock"
+    pin_shells(lock, choose([ref]))
+    for machine, binary in MACHINES.items():
+        (tmp_path / machine).write_bytes(binary)
+    files = [str(tmp_path / machine) for machine in MACHINES]
+
+    def warned(*named):
+        story = Silent()
+        choose_shells(named, lock, story, wiring.registries)
+        return story.warned
+
+    said = "this carrier has none of it, nor has the lock from now on"
+    assert warned(files[0]) == [f"`{lock}` pinned a shell for linux/arm64 and the image `{image}`: {said}"]
+    assert warned(*files) == [f"`{lock}` pinned the image `{image}`: {said}"]
+    assert warned(ref) == []
+    pin_shells(lock, choose(files))
+    assert warned(files[1]) == [f"`{lock}` pinned a shell for linux/amd64: {said}"]
+    assert warned(*files) == []

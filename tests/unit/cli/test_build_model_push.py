@@ -56,6 +56,24 @@ def test_a_model_that_the_project_does_not_serve_is_inspected(registry, run, fol
     assert f"next: mlops-deploy inspect {done.stdout}" in done.stderr
 
 
+def test_without_a_tag_the_one_that_it_got_is_named_everywhere(registry, run, folder):
+    done = run("model", "--push", f"{registry.host}/t/digits")
+    ((tag, digest),) = registry.content.tags["t/digits"].items()
+    assert done.stdout == f"{registry.host}/t/digits:{tag}@{digest}\n"
+    assert f"next: mlops-deploy inspect {registry.host}/t/digits:{tag}@{digest}\n" in done.stderr
+    said = json.loads(run("model", "--push", f"{registry.host}/t/digits", "--output", "json").stdout)
+    assert (said["name"], said["tags"]) == (f"{registry.host}/t/digits:{tag}", [f"{registry.host}/t/digits:{tag}"])
+
+
+def test_the_next_command_asks_the_registry_as_the_push_did(registry, run, folder):
+    to = ("--push", f"{registry.host}/t/digits:1", "--insecure-registry", registry.host)
+    assert run("model", *to).stderr.endswith(f" --insecure-registry {registry.host}\n")
+    (folder / "mlops.yml").write_text(CONFIG)
+    last = run(*to).stderr.splitlines()[-1]
+    assert last.startswith("next: mlops-deploy release --model ")
+    assert last.endswith(f" --insecure-registry {registry.host}")
+
+
 def test_json_has_every_name_and_what_was_sent(registry, run, folder):
     done = run(
         "model", "-t", "digits:1", "--store", "s", "--push", f"{registry.host}/t/digits:1", "--push",
@@ -82,6 +100,9 @@ def test_the_digest_file_has_the_digest(registry, run, folder):
     ("options", "words"),
     [
         (("--push", "digits:1"), "names no registry"),
+        (("--push", "127.0.0.1:15082"), "put a name behind a registry: `127.0.0.1:15082/NAME:TAG`"),
+        (("--push", "registry.example.com"), "put a name behind a registry: `registry.example.com/NAME:TAG`"),
+        (("--push", "r.example:99999/d:1"), "a registry's port is between 1 and 65535, not 99999"),
         (("--push", ""), "the value is empty"),
         (("--push", "r.example/d@sha256:" + "0" * 64), "has a digest"),
         (("--push", "r.example/d:0123456789ab"), "belongs to one carrier alone"),

@@ -10,11 +10,12 @@ from mlops_deploy.spec.refs import IMAGE_REF_PATTERN, ContentId, Digest, ImageRe
 DIGEST = "sha256:" + "0a" * 32
 GOOD = [
     "digits", "digits:1.0", "ml/digits:RC_1", "localhost:5000/digits", "registry.example.com:443/a/b-c__d.e:1",
-    f"digits@{DIGEST}", f"a/b:1@{DIGEST}", "[::1]:5000/x:1",
+    f"digits@{DIGEST}", f"a/b:1@{DIGEST}", "[::1]:5000/x:1", "a:65535/b", "a:1/b", "a:9999/b", "a:64999/b",
 ]  # fmt: skip
 BAD = [
     "", ":", "digits:", "Digits", "a//b", "/a", "a/", "-a", "a:b:c", "a@", "a@sha256:00", f"a@{DIGEST}0", f"@{DIGEST}",
     f"a@md5:{'0' * 32}", "a b", "a:-b", "a:" + "t" * 129, "https://a/b", "a\n", "a:1\n", "a$(id)", "é",
+    "a.b:99999/c", "a:65536/b", "a:0/b", "a:123456/b", "[::1]:70000/x:1",
 ]  # fmt: skip
 
 
@@ -32,6 +33,14 @@ def test_what_is_no_reference(text: str) -> None:
 @pytest.mark.parametrize("text", GOOD + BAD)
 def test_the_pattern_says_the_same(text: str) -> None:
     assert bool(re.fullmatch(IMAGE_REF_PATTERN, text)) == (text in GOOD)
+
+
+@pytest.mark.parametrize("text", ["a.b:99999/c:1", "[::1]:0/c"])
+def test_a_port_that_none_has_is_named(text: str) -> None:
+    with pytest.raises(UnusableInputError) as caught:
+        ImageRef.parse(text)
+    assert caught.value.hint is not None
+    assert "port is between 1 and 65535" in caught.value.hint
 
 
 def test_a_long_evil_reference_is_refused_quickly() -> None:
