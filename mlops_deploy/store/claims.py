@@ -5,6 +5,8 @@ writing. The kernel lets go of it when they die, however they die, so reading th
 at work: only then are claims seen *before* that taken over or removed, and of several that find so only one can make
 claim n+1.
 Claims only save work, so waiting for one has an end; that no half model is seen rests on the rename alone.
+A fifo tells of its own kernel's processes alone: where other machines may write, too, nothing of what is taken over is
+used, for it may still be written to after it was verified.
 """
 
 import os
@@ -41,8 +43,8 @@ class Claim:
         self.path = path
         self.model = path / "model"
 
-    def adopt(self, dead: Sequence[_Seen], content: str) -> None:
-        """Take over the largest copy that was begun of this very model, and remove all else that the dead have left."""
+    def adopt(self, dead: Sequence[_Seen], content: str | None) -> None:
+        """Take over the largest copy that was begun of `content`, and remove all else that the dead have left."""
         for old in sorted(dead, key=lambda one: (one.content != content, -_bytes(one.path / "model"))):
             self.discard(old.path, keep=old.content == content)
 
@@ -106,7 +108,7 @@ class Claims:
                 return None
             dead = []
         claim = self._made(last + 1)
-        claim.adopt(dead, self._content)
+        claim.adopt(dead, self._content if self._volume.is_of_one_kernel else None)
         return claim
 
     def tidied(self) -> None:
@@ -115,7 +117,7 @@ class Claims:
             dead = self._seen()
             if dead and os.access(self._volume.versions, os.W_OK) and self._nobody_copies(0.0):
                 claim = self._made(max((one.number for one in dead if one.content == self._content), default=0) + 1)
-                claim.adopt(dead, "")
+                claim.adopt(dead, None)
                 claim.release()
 
     def _made(self, number: int) -> Claim:

@@ -3,6 +3,7 @@
 The rules are those of the carrier's `deploy.sh`, so that any mix of both may work on one volume at once.
 """
 
+import ctypes
 import errno
 import os
 import stat
@@ -20,6 +21,11 @@ from mlops_deploy.spec.refs import ContentId
 _PIECE: Final = 2**20
 _SPARE: Final = 2047
 """KiB: 1 MiB to spare, rounded up to whole MiB."""
+
+_OF_ONE_KERNEL: Final = frozenset(
+    {0xEF53, 0x58465342, 0x9123683E, 0xCA451A4E, 0xF2F52010, 0x2FC12FC1, 0x01021994, 0x794C7630}
+)
+"""ext2 to ext4, XFS, Btrfs, bcachefs, F2FS, ZFS, tmpfs and overlayfs, by `f_type` of `statfs(2)`."""
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -59,6 +65,11 @@ class Volume:
     def alive(self) -> Path:
         """The fifo that who is at work holds open for writing."""
         return self.versions / ".alive"
+
+    @property
+    def is_of_one_kernel(self) -> bool:
+        """Whether nobody but this kernel can write there, as far as is known; not so with a network file system."""
+        return _kind(self.path) in _OF_ONE_KERNEL
 
     def home(self, content: ContentId) -> Path:
         """Where the model is, or will be."""
@@ -217,6 +228,14 @@ def _plain_modes() -> Iterator[None]:
         yield
     finally:
         os.umask(before)
+
+
+def _kind(path: Path) -> int | None:
+    """`f_type` of the file system; None when it cannot be had."""
+    call, found = getattr(ctypes.CDLL(None), "statfs", None), ctypes.create_string_buffer(512)
+    if call is None or call(os.fsencode(path), found) != 0:
+        return None
+    return ctypes.c_ulong.from_buffer(found).value & 0xFFFFFFFF
 
 
 def _mode(path: Path) -> int | None:
