@@ -4,11 +4,14 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
 
 from mlops_deploy.adapters.network import never_connected, reason
 from mlops_deploy.errors import UnreachableError, UnusableInputError
@@ -56,11 +59,13 @@ class HttpWeb:
         at, tries = start, 0
         with _session(remote.url) as session:
             while at < remote.size:
+                begun = at
                 try:
                     for piece in _from(session, remote, at):
-                        at, tries = at + len(piece), 0
+                        at += len(piece)
                         yield piece
                 except _AgainError as error:
+                    tries = 0 if at - begun >= _PIECE else tries
                     if tries == len(_PAUSES):
                         raise _silent(remote.url, error) from error
                     time.sleep(_PAUSES[tries])
@@ -112,14 +117,14 @@ def _from(session: requests.Session, remote: Remote, at: int) -> Iterator[bytes]
         skip = 0 if answer.status_code == _PARTIAL else at
         left = remote.size - at
         try:
-            for piece in answer.iter_content(_PIECE):
+            for piece in _pieces(answer):
                 fresh, skip = piece[skip:], max(0, skip - len(piece))
                 if len(fresh) > left:
                     raise _changed(remote.url)
                 left -= len(fresh)
                 if fresh:
                     yield fresh
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:
             raise _AgainError(reason(error)) from error
     if left:
         raise _AgainError("it ended too early")
@@ -129,7 +134,7 @@ def _asked(session: requests.Session, url: str, remote: Remote | None, at: int) 
     """The answer to a request for the bytes from `at` on, or, where ranges are not known, for all."""
     headers = {"Range": f"bytes={at}-"} if at else {}
     try:
-        answer = session.get(url, headers=headers, stream=True, timeout=_TIMEOUTS)
+        answer = _in_time(lambda: session.get(url, headers=headers, stream=True, timeout=_TIMEOUTS))
     except requests.TooManyRedirects as error:
         raise UnusableInputError(f"`{shown_url(url)}` leads nowhere: from one place to the next") from error
     except (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL) as error:
@@ -147,6 +152,38 @@ def _asked(session: requests.Session, url: str, remote: Remote | None, at: int) 
         answer.close()
         raise
     return answer
+
+
+def _pieces(answer: requests.Response) -> Iterator[bytes]:
+    """What comes, as it comes; raises `_AgainError` where next to nothing does."""
+    came, since = 0, time.monotonic()
+    while piece := answer.raw.read1(_PIECE):
+        yield piece
+        came += len(piece)
+        if time.monotonic() - since > _TIMEOUTS[1]:
+            if came < _PIECE:
+                raise _AgainError("next to nothing comes")
+            came, since = 0, time.monotonic()
+
+
+def _in_time(ask: Callable[[], requests.Response]) -> requests.Response:
+    """The head of an answer, whose parts may each take their time, but not all of them together."""
+    done: SimpleQueue[requests.Response | Exception] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            done.put(ask())
+        except Exception as error:  # noqa: BLE001 - raised again where somebody waits
+            done.put(error)
+
+    Thread(target=work, daemon=True).start()
+    try:
+        found = done.get(timeout=sum(_TIMEOUTS))
+    except Empty:
+        raise _AgainError("no answer in time") from None
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def _require(answer: requests.Response, url: str, remote: Remote | None, at: int) -> None:

@@ -75,7 +75,10 @@ def _read(path: Path) -> dict[str, Any]:
         raise _no_lock(path) from error
     if not isinstance(found, dict) or not found.keys() & {_SHELLS, _SOURCES}:
         raise _no_lock(path)
-    return found
+    lock: dict[str, Any] = found
+    if not all(isinstance(lock.get(part, {}), dict) for part in (_SHELLS, _SOURCES)):
+        raise _no_lock(path)
+    return lock
 
 
 def _write(path: Path, part: str, pinned: Mapping[str, object]) -> None:

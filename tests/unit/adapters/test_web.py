@@ -1,7 +1,10 @@
 """Files behind a URL, against a real server on loopback that breaks in every way."""
 
 import os
+import socket
 import threading
+import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -160,6 +163,37 @@ def test_no_secret_of_the_address_is_told(server):
     with pytest.raises(UnusableInputError) as raised:
         HttpWeb().look(server.url.replace("127", "me:secret@127") + "?token=secret")
     assert "secret" not in f"{raised.value} {raised.value.hint} {raised.value.detail}"
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_what_drips_is_not_waited_for(monkeypatch, part):
+    """A byte now and then, for ever: each is in time, all together are not."""
+    monkeypatch.setattr(web, "_TIMEOUTS", (0.3, 0.3))
+    monkeypatch.setattr(web, "_PAUSES", (0.0,))
+    listener = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def drip(connection):
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n"
+        with suppress(OSError), connection:
+            connection.sendall(head if part == "head" else head + b"\r\n")
+            while not over.wait(0.05):
+                connection.sendall(b"X-Y: z\r\n" if part == "head" else b"x")
+
+    def serve():
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=drip, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    url, started = f"http://127.0.0.1:{listener.getsockname()[1]}/x", time.monotonic()
+    try:
+        with pytest.raises(UnreachableError):
+            list(HttpWeb().read(Remote(url=url, size=1_000_000)))
+        assert time.monotonic() - started < 10
+    finally:
+        over.set()
+        listener.close()
 
 
 def test_nobody_there_is_unreachable(monkeypatch):

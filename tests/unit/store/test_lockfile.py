@@ -53,7 +53,9 @@ def test_shells_and_sources_are_pinned_side_by_side(tmp_path):
     assert pinned_source(path, "https://example.com/other") is None
 
 
-@pytest.mark.parametrize("garbage", ['{"sources": 5}', '{"sources": {"u": 5}}', '{"sources": {"u": {"sha256": "x"}}}'])
+@pytest.mark.parametrize(
+    "garbage", ['{"sources": 5}', '{"sources": []}', '{"sources": {"u": 5}}', '{"sources": {"u": {"sha256": "x"}}}']
+)
 def test_garbage_in_place_of_a_source_is_refused(tmp_path, garbage):
     (tmp_path / "mlops.lock").write_text(garbage)
     with pytest.raises(UnusableInputError, match="is not a lock file"):
