@@ -25,9 +25,9 @@ class Place:
     environment: str | None
     target: str | None
 
-    def service(self) -> "Service":
+    def service(self, insecure: tuple[str, ...] = ()) -> "Service":
         """The service there, for who releases nothing from files; a usage error where there is no configuration."""
-        return self._found(named=False)[1]
+        return self._found(named=False, insecure=insecure)[1]
 
     def project_and_service(self, insecure: tuple[str, ...] = ()) -> "tuple[Project, Service]":
         """The service, and the folder that its models are built in; `insecure` registries may be asked."""

@@ -201,3 +201,22 @@ def test_a_local_release_of_what_only_the_registry_has(make_local, registry):
     assert "no carrier" in service.run("release", code=2).stderr
     assert service.run("rollback").returncode == 0
     assert service.serves() == version
+
+
+@pytest.mark.docker
+def test_a_cold_rollback_copies_anew_what_the_store_has_lost(make_local, tmp_path):
+    service = make_local()
+    service.configure(release=service.config["release"] | {"strategy": "recreate"})
+    (network,) = json.loads(docker("network", "inspect", "bridge"))
+    with registry_server(tmp_path / "registry", address=network["IPAM"]["Config"][0]["Gateway"]) as server:
+        named, versions = ("--insecure-registry", server.host), []
+        for bias in (0, 1):
+            ref = f"{server.host}/models/{service.name}:{bias}"
+            versions.append(service.build(bias, "--tag", ref, "--push", ref, *named))
+            shutil.rmtree(service.folder / ".mlops" / "store")
+            service.run("release", "--model", ref, *named)
+        shutil.rmtree(service.folder / ".mlops" / "store")
+        assert f"--insecure-registry {server.host}" in service.run("rollback", code=8).stderr
+        assert service.serves() == versions[1]
+        assert "copying `" in service.run("rollback", *named).stderr
+        assert service.serves() == versions[0]
