@@ -37,6 +37,7 @@ ALLOWED = {
         "resources",
         "adapters.faults",
         "adapters.network",
+        "adapters.registry.addresses",
         "adapters.process",
         "adapters.keeper",
         "adapters.keeper_exec",

@@ -1,19 +1,22 @@
 """A file behind `https://`: looked at, then read from any offset on; what breaks is taken up where it broke."""
 
 import re
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from mlops_deploy.adapters.network import never_connected, reason
+from mlops_deploy.adapters.registry.addresses import kind
 from mlops_deploy.errors import UnreachableError, UnusableInputError
 from mlops_deploy.oci.inventory import Remote
 from mlops_deploy.spec.url import shown_url
@@ -80,13 +83,41 @@ def _session(url: str) -> requests.Session:
         raise UnusableInputError(
             f"`{shown_url(url)}` is not fetched: only `https://` is", hint="name the file by `https://`"
         )
-    session = requests.Session()
+    session = _Session(found.hostname or "")
     session.headers.update(_AS_IT_IS)
     session.max_redirects = 5
     session.mount("https://", _Trusting())
     if not plain:
         del session.adapters["http://"]
     return session
+
+
+class _Session(requests.Session):
+    """Is led nowhere near: a server elsewhere may not send us to what only this machine or its network can reach."""
+
+    def __init__(self, home: str) -> None:
+        super().__init__()
+        self._home = home
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        target = super().get_redirect_target(resp)
+        host = urlsplit(urljoin(resp.url, target)).hostname if target else None
+        if host is not None and host != self._home and not _kinds(host) <= {"public", *_kinds(self._home) - {"own"}}:
+            resp.close()
+            raise UnusableInputError(
+                f"`{self._home}` sends us to `{host}`, which is not public: nothing was asked there",
+                hint="name the file where it is, or download it",
+            )
+        return target
+
+
+def _kinds(host: str) -> set[str]:
+    """How near the addresses of `host` are; none for a name that is not known."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return set()
+    return {kind(ip_address(str(entry[4][0]).partition("%")[0])) for entry in found}
 
 
 class _Trusting(HTTPAdapter):

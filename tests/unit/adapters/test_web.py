@@ -158,6 +158,22 @@ def test_a_redirection_is_followed_but_not_in_a_circle(server):
         HttpWeb().look(server.url)
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        "http://127.0.0.2:1/x",
+        "http://169.254.169.254/latest",
+        "http://[::1]:1/x",
+        "http://0x7f.1/x",
+        "http://2130706433/x",
+    ],
+)
+def test_no_redirection_leads_to_what_is_near(server, place):
+    server.faults = [("to", place)]
+    with pytest.raises(UnusableInputError, match="which is not public"):
+        HttpWeb().look(server.url)
+
+
 def test_no_secret_of_the_address_is_told(server):
     server.faults = [404]
     with pytest.raises(UnusableInputError) as raised:
@@ -165,6 +181,7 @@ def test_no_secret_of_the_address_is_told(server):
     assert "secret" not in f"{raised.value} {raised.value.hint} {raised.value.detail}"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what is left behind is not closed
 @pytest.mark.parametrize("part", ["head", "body"])
 def test_what_drips_is_not_waited_for(monkeypatch, part):
     """A byte now and then, for ever: each is in time, all together are not."""
