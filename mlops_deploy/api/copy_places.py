@@ -7,6 +7,7 @@ from threading import Lock
 
 from mlops_deploy.api.carriers import Found
 from mlops_deploy.api.copying import Documents
+from mlops_deploy.api.registry_parts import require_parts
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.oci.partial import PartialFile, reporting
 from mlops_deploy.oci.types import Descriptor
@@ -57,8 +58,11 @@ class RegistryPlace:
         for image in documents.images:
             self._repository.put_blob(documents.blob(image.config))
             self._repository.put_document(str(image.manifest.digest), documents.blob(image.manifest))
-        # Once by its digest: a registry that makes something else of it is found out before the tag moves.
+        # Once by its digest: a registry that makes something else of it, or keeps nothing, has no tag to move then.
         self._repository.put_document(str(found.digest), documents.index)
+        blobs = (*documents.layers, *(image.config for image in documents.images))
+        manifests = (image.manifest for image in documents.images)
+        require_parts(self._repository, blobs, (*manifests, documents.index.descriptor))
         tag = self._ref.tag or found.digest.short
         self._repository.put_document(tag, documents.index)
         return ImageRef(name=self._ref.name, tag=tag)

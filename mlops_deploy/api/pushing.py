@@ -1,13 +1,12 @@
 """A registry as a destination: layers are sent while they are read, the documents follow, the tags come last."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from threading import Lock, Thread
 from typing import Final
 
-from mlops_deploy.api.abreast import abreast as side_by_side
 from mlops_deploy.api.registry_blobs import RegistryBlobs
+from mlops_deploy.api.registry_parts import missing_part, require_parts
 from mlops_deploy.errors import ContentMismatchError, DeployError, InterruptedByUserError
 from mlops_deploy.oci.blobs import Blobs
 from mlops_deploy.oci.destination import Destination
@@ -23,9 +22,6 @@ from mlops_deploy.store.cache import DigestCache
 
 ABREAST: Final = 4
 """Layers that are sent side by side: more rarely helps, and annoys registries."""
-
-_LOOKS: Final = 8
-"""Parts of a carrier that are looked for side by side: small questions, whose answers take their time."""
 
 _LONGEST_LIST: Final = 16 * 2**20
 """Bytes of a metadata layer that are worth fetching to save a transfer: fifty thousand files."""
@@ -85,7 +81,8 @@ class RegistryDestination(Destination):
 
     def has(self, carrier: Carrier) -> bool:
         """Whether the registry has every part of the carrier: it may have lost what an index that is there names."""
-        self._whole = self._names(carrier.index.descriptor) and self._has_parts(carrier)
+        there = self._repository.resolve(str(carrier.digest)) is not None
+        self._whole = there and missing_part(self._repository, *_parts(carrier)) is None
         return self._whole
 
     def wants(self, layer: Descriptor) -> bool:
@@ -108,13 +105,15 @@ class RegistryDestination(Destination):
         return Sending(self)
 
     def prepare(self, carrier: Carrier) -> None:
-        """Send the configs, the manifests and the index, each by its digest: no tag has moved when one fails."""
+        """Send configs, manifests and index by their digests: no tag has moved when one fails, or is not kept."""
         if self._whole:
             return
         for image in carrier.images:
             self._repository.put_blob(image.config)
             self._put(str(image.manifest.descriptor.digest), image.manifest)
         self._put(str(carrier.digest), carrier.index)
+        blobs, documents = _parts(carrier)
+        require_parts(self._repository, blobs, (*documents, carrier.index.descriptor))
 
     def finish(self, carrier: Carrier, names: Sequence[ImageRef]) -> None:  # noqa: ARG002 - it has names of its own
         """Move the tags that are not there yet."""
@@ -152,21 +151,6 @@ class RegistryDestination(Destination):
             self._open.discard(sending)
             self.sent += size
 
-    def _names(self, document: Descriptor) -> bool:
-        return self._repository.resolve(str(document.digest)) is not None
-
-    def _has_parts(self, carrier: Carrier) -> bool:
-        missing: list[Descriptor] = []
-
-        def look(has: Callable[[Descriptor], bool], part: Descriptor) -> None:
-            if not missing and not has(part):
-                missing.append(part)
-
-        documents = [partial(look, self._names, image.manifest.descriptor) for image in carrier.images]
-        blobs = (*carrier.layers, *(image.config.descriptor for image in carrier.images))
-        side_by_side([*documents, *(partial(look, self._repository.has, blob) for blob in blobs)], _LOOKS, _let_end)
-        return not missing
-
     def _put(self, reference: str, document: Blob) -> None:
         self._repository.put_document(reference, document)
         self.sent += len(document.data)
@@ -185,8 +169,10 @@ class RegistryDestination(Destination):
             return self._sizes
 
 
-def _let_end() -> None:
-    """A question that was asked ends by itself."""
+def _parts(carrier: Carrier) -> tuple[tuple[Descriptor, ...], tuple[Descriptor, ...]]:
+    """What its index leads to: the blobs, and the manifests."""
+    configs = (image.config.descriptor for image in carrier.images)
+    return (*carrier.layers, *configs), tuple(image.manifest.descriptor for image in carrier.images)
 
 
 def _listed(blobs: Blobs, digest: Digest) -> dict[str, int]:

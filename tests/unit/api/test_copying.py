@@ -107,6 +107,21 @@ class TestToRegistry:
             to_registry(store, registries, ref_of(registry, "a/digits:1"))
         assert registry.steps("manifest-put")[-1].name == str(store.find("digits").digest)
 
+    def test_a_registry_that_keeps_nothing_of_what_it_confirms_gets_no_tag(
+        self, store, registry, registries, monkeypatch
+    ):
+        keep = registry.content.commit
+
+        def confirm(session, digest):
+            keep(session, digest)
+            registry.content.lose("a/digits", digest)
+
+        monkeypatch.setattr(registry.content, "_require_parts", lambda *_: None)
+        monkeypatch.setattr(registry.content, "commit", confirm)
+        with pytest.raises(ContentMismatchError, match="has said that it is stored there: no tag was set"):
+            to_registry(store, registries, ref_of(registry, "a/digits:1"))
+        assert not registry.content.tags["a/digits"]
+
     def test_within_one_registry_nothing_is_sent(self, store, registry, registries):
         to_registry(store, registries, ref_of(registry, "a/digits:1"))
         sent, got = registry.uploaded(), registry.downloaded()

@@ -125,6 +125,34 @@ class TestPush:
         assert story.told[-1] == ("digits", TOTAL, TOTAL)
         assert [done for _, done, _ in story.told] == sorted(done for _, done, _ in story.told)
 
+    @pytest.mark.parametrize("what", ["blobs", "manifests"])
+    def test_a_registry_that_keeps_nothing_of_what_it_confirms_gets_no_tag(
+        self, registry, model, shell, monkeypatch, what
+    ):
+        content = registry.content
+        keep = {"blobs": content.commit, "manifests": content.put_manifest}[what]
+
+        def confirm(first, second, *others):
+            kept = keep(first, second, *others)
+            content.lose("t/digits", second if what == "blobs" else kept[0])
+            return kept
+
+        monkeypatch.setattr(content, "_require_parts", lambda *_: None)
+        monkeypatch.setattr(content, {"blobs": "commit", "manifests": "put_manifest"}[what], confirm)
+        with pytest.raises(ContentMismatchError, match="has said that it is stored there: no tag was set"):
+            pushed(model, shell, *places(registry, "t/digits:1"))
+        assert not content.tags["t/digits"]
+
+    def test_what_links_call_otherwise_is_the_same_carrier_the_second_time(self, registry, model, shell, cache):
+        (model / "shared").mkdir()
+        (model / "shared" / "hf.json").write_text('{"transformers_version": "4.40.0", "model_type": "bert"}')
+        (model / "config.json").symlink_to("shared/hf.json")
+        time.sleep(0.15)
+        first, again = (pushed(model, shell, *places(registry, "t/digits:1"), cache=cache) for _ in range(2))
+        assert first.carrier.metadata.card.requires
+        assert again.carrier.digest == first.carrier.digest
+        assert again.bytes_read == 0
+
 
 class TestNothingTwice:
     def test_unchanged_is_neither_read_nor_sent_and_every_part_is_looked_at_once(self, registry, model, shell, cache):
