@@ -28,7 +28,9 @@ _SETTLED_NS: Final = 100_000_000
 _COARSE_NS: Final = 2_000_000_000
 _SCHEMA: Final = """
 create table if not exists file (source blob primary key, stamp text, sha256 text) without rowid;
-create table if not exists fact (source blob primary key, stamp text, revision integer, said text) without rowid;
+create table if not exists said (
+    source blob, name blob, stamp text, revision integer, said text, primary key (source, name)
+) without rowid;
 create table if not exists layer (content text primary key, digest text) without rowid;
 create table if not exists holder (digest text, repository text, primary key (digest, repository));
 """
@@ -36,7 +38,7 @@ create table if not exists holder (digest text, repository text, primary key (di
 
 _FILES: Final = "select source, stamp, sha256 from file"
 _HOLDERS: Final = "select repository from holder where digest = ? order by rowid desc"
-_FACTS: Final = "select source, stamp, said from fact where revision = ?"
+_FACTS: Final = "select source, name, stamp, said from said where revision = ?"
 
 
 class DigestCache:
@@ -62,10 +64,16 @@ class DigestCache:
         return frozenset()
 
     def facts(self, files: Sequence[SourceFile], revision: int) -> dict[str, Sniffed]:
-        """What those files, by their path in the model, say of themselves to readers of that revision."""
+        """What those files, by their path in the model, say of themselves to readers of that revision.
+
+        That depends on their names, too, and links give one file several.
+        """
         with self._forgiving(), self._reading() as database:
-            kept = {source: (stamp, said) for source, stamp, said in database.execute(_FACTS, (revision,))}
-            wanted = ((file.path, kept.get(os.fsencode(file.source)), _stamp(file)) for file in files)
+            rows = database.execute(_FACTS, (revision,))
+            kept = {(source, name): (stamp, said) for source, name, stamp, said in rows}
+            wanted = (
+                (file.path, kept.get((os.fsencode(file.source), _name(file.path))), _stamp(file)) for file in files
+            )
             return {path: _sniffed(row[1]) for path, row, stamp in wanted if row is not None and row[0] == stamp}
         return {}
 
@@ -106,8 +114,12 @@ class DigestCache:
             settled = [(os.fsencode(file.source), _stamp(file), file.path) for file in files if _settled(file, seen_ns)]
             rows = ((source, stamp, sums[path]) for source, stamp, path in settled)
             database.executemany("insert or replace into file values (?, ?, ?)", rows)
-            told = ((source, stamp, revision, _said(facts[path])) for source, stamp, path in settled if path in facts)
-            database.executemany("insert or replace into fact values (?, ?, ?, ?)", told)
+            told = (
+                (source, _name(path), stamp, revision, _said(facts[path]))
+                for source, stamp, path in settled
+                if path in facts
+            )
+            database.executemany("insert or replace into said values (?, ?, ?, ?, ?)", told)
             contents = [(_content(plan, sums), descriptor.digest.hex) for plan, descriptor in layers]
             database.executemany("insert or replace into layer values (?, ?)", contents)
 
@@ -137,6 +149,10 @@ class DigestCache:
         with closing(sqlite3.connect(self._path, timeout=5)) as database:
             database.executescript(_SCHEMA)
             yield database
+
+
+def _name(path: str) -> bytes:
+    return os.fsencode(path.rpartition("/")[2])
 
 
 def _said(sniffed: Sniffed) -> str:

@@ -186,11 +186,20 @@ def test_what_another_file_said_at_the_same_place_is_not_known(path, files):
     assert set(DigestCache(path).facts([other, files[1]], 3)) == {"b"}
 
 
+def test_what_a_file_says_under_another_name_is_not_known(path, files):
+    remember_facts(path, files)
+    assert set(DigestCache(path).facts([replace(files[0], path="c"), files[1]], 3)) == {"b"}
+    assert set(DigestCache(path).facts([replace(files[0], path="folder/a")], 3)) == {"folder/a"}
+    linked = [files[0], replace(files[0], path="b")]
+    remember_facts(path, linked)
+    assert DigestCache(path).facts(linked, 3) == FACTS
+
+
 @pytest.mark.parametrize("said", ["{}", "[]", "nonsense", "[1"])
 def test_facts_that_cannot_be_read_are_not_known(path, files, said):
     remember_facts(path, files)
     with sqlite3.connect(path) as database:
-        database.execute("update fact set said = ?", (said,))
+        database.execute("update said set said = ?", (said,))
     database.close()
     assert DigestCache(path).facts(files, 3) == {}
 
