@@ -8,13 +8,12 @@ import pytest
 
 from mlops_deploy.api import rolling
 from mlops_deploy.cli import main, place, progress
-from mlops_deploy.cli import plan as plan_module
 from mlops_deploy.cli import release as release_module
 from mlops_deploy.release.plan import load, save
 from tests.simulation.service import story_of, unnamed
 from tests.unit.api.test_rolling import Job, seen
 
-MODULES = {"plan": plan_module, "release": release_module}
+INSECURE = " --insecure-registry r --insecure-registry '[::1]:1'"
 
 
 class Command:
@@ -27,8 +26,7 @@ class Command:
         patch.chdir(folder)
         patch.setattr(place, "find_service", lambda *_: self.sim.service)
         patch.setattr(progress, "time", sim.ports)
-        for name in MODULES:
-            patch.setattr(f"mlops_deploy.cli.{name}.shelf", lambda project: self.sim.shelf)
+        patch.setattr("mlops_deploy.cli.wiring.shelf", lambda project: self.sim.shelf)
 
     def __call__(self, *arguments):
         """The exit code, stdout and stderr."""
@@ -143,6 +141,8 @@ def test_a_plan_is_written_shown_and_carried_out(command):
         ((), "release"),
         (("--strategy", "recreate"), "release --strategy recreate"),
         (("-o", "a plan"), "release --plan 'a plan'"),
+        (("-o", "p", "--insecure-registry", "r:1"), "release --plan p --insecure-registry r:1"),
+        (("--insecure-registry", "r", "--insecure-registry", "[::1]:1"), f"release{INSECURE}"),
         (("-f", "mlops.yml", "-e", "prod", "--target", "process"), "release -e prod --target process"),
     ],
 )
@@ -163,7 +163,6 @@ def test_a_release_without_slots_from_its_plan_to_its_last_line(command):
     spec = replace(service.spec, release=replace(service.spec.release, strategy=None))
     service = replace(service, spec=spec, rolling=lambda: job)
     run.patch.setattr(place, "find_service", lambda *_: service)
-    run.patch.setattr("mlops_deploy.cli.rolling.shelf", lambda _: run.sim.shelf)
     run.patch.setattr(rolling, "_proof", lambda *_: ("prove",))
     for words in ("plan --native", "release --native --dry-run"):
         code, out, err = run(*words.split())
