@@ -67,7 +67,7 @@ def require_fit(
 ) -> None:
     """Raise `RefusedError` when the model of `carrier` cannot work on `server`, with the way out; warn of the rest.
 
-    With `compat: warn` it is told too, and goes on. Of a server that nobody has `seen` it is no news what is not known.
+    With `compat: warn` it is told too, and goes on. Of a server that nobody has `seen` what is not known is no warning.
     """
     verdicts = compare(carrier.formats, carrier.requires, provides)
     model = f"{carrier.name}@{carrier.content_id.short}"
@@ -82,9 +82,21 @@ def require_fit(
         story.warn(f"the model `{model}` does not fit the server `{server}`: {_what(failed)}")
     if near := [verdict for verdict in verdicts if verdict.level == "warn"]:
         story.warn(f"the model fits the server `{server}`, but {_what(near)}")
-    if seen and (unknown := [verdict for verdict in verdicts if verdict.level == "unknown"]):
-        about = ", ".join(f"`{verdict.about}`" for verdict in unknown)
+    about = ", ".join(f"`{verdict.about}`" for verdict in verdicts if verdict.level == "unknown")
+    if about and seen:
         story.warn(f"whether the server `{server}` has what the model needs is not known: {about}")
+    elif about:
+        story.say(f"not checked: whether the server `{server}`, which nobody shows, has {about}")
+
+
+def require_glance(
+    spec: DeploySpec, carrier: Stored, server: str, look: Callable[[], Mapping[str, str] | None], story: Story
+) -> None:
+    """As `require_fit`, where `look` may find the labels of the server, and may not; nobody is asked for nothing."""
+    labels = look() if carrier.formats or carrier.requires else None
+    require_no_carrier(server, labels)
+    provides = server_provides(labels, known_preset(spec.preset))
+    require_fit(spec, carrier, server, provides, story, seen=labels is not None)
 
 
 def _what(verdicts: Iterable[Verdict]) -> str:

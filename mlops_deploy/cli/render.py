@@ -89,8 +89,9 @@ def _out(_: click.Context, param: click.Parameter, value: str) -> Out:
 def render(**chosen: object) -> None:
     """Write the file that docker compose, nomad or kubectl runs.
 
-    It names the newest carrier of the model in .mlops/store and the server image. No engine or cluster is asked; only
-    REGISTRY/NAME:TAG at `--model` asks that registry for its digest. Into
+    It names the newest carrier of the model in .mlops/store and the server image. No engine or cluster need answer:
+    REGISTRY/NAME:TAG at `--model` asks that registry for its digest, and whether the server has what the model needs
+    is asked of the server's registry or engine, where it answers soon. Into
     a folder go the three files that a release uses, a, b and router; a FILE.json is for the API of Nomad.
     """
     choices = Choices(**chosen)  # type: ignore[arg-type]  # click has checked the types
@@ -101,7 +102,8 @@ def render(**chosen: object) -> None:
 
 def _render(choices: Choices, telling: Story) -> "tuple[dict[Path, Rendered], str]":
     from mlops_deploy.api import render as api
-    from mlops_deploy.api.compat import preset_provides, require_fit
+    from mlops_deploy.api.compat import require_glance
+    from mlops_deploy.api.glance import glance
     from mlops_deploy.api.renderers import RENDERERS, choose_target
     from mlops_deploy.api.server_inputs import known_preset
 
@@ -113,11 +115,10 @@ def _render(choices: Choices, telling: Story) -> "tuple[dict[Path, Rendered], st
     if choices.check and not renderer.checked:
         raise UnusableInputError("`--check` is for `--target nomad`: there is nobody else to ask")
     preset = known_preset(spec.preset)
-    carrier = api.choose_carrier(
-        spec, project.store(), choices.model, partial(wiring.registries, choices.insecure_registries)
-    )
+    registries = partial(wiring.registries, choices.insecure_registries)
+    carrier = api.choose_carrier(spec, project.store(), choices.model, registries)
     image = api.choose_server(spec, preset, choices.server)
-    require_fit(spec, carrier, image.ref, preset_provides(preset), telling, seen=False)
+    require_glance(spec, carrier, image.ref, partial(glance, image.ref, wiring.engine, registries), telling)
     if out.folder:
         rendered = {out.path / name: file for name, file in renderer.several(spec, carrier, image, preset).items()}
     else:

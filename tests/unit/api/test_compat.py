@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlops_deploy.api.build_model import build_model
-from mlops_deploy.api.compat import engine_provides, local_provides, require_fit, server_provides
+from mlops_deploy.api.compat import engine_provides, local_provides, require_fit, require_glance, server_provides
 from mlops_deploy.api.server_inputs import known_preset
 from mlops_deploy.errors import RefusedError, UnusableInputError
 from mlops_deploy.oci.blobs import LayoutBlobs
@@ -116,12 +116,37 @@ def test_what_fits_is_silent_and_what_nearly_fits_is_not():
     assert "the model was made with 2.3.0" in story.warned[0]
 
 
-def test_what_nobody_says_is_told_once_and_not_of_a_server_that_nobody_has_seen():
+def test_what_nobody_says_is_told_once_and_is_no_warning_of_a_server_that_nobody_has_seen():
     story = Silent()
     require_fit(SPEC, OLD, "server:1", None, story)
     assert len(story.warned) == 1
+    assert story.said == []
     require_fit(SPEC, OLD, "server:1", None, story, seen=False)
     assert len(story.warned) == 1
+    (line,) = story.said
+    assert line.startswith("not checked: whether the server `server:1`, which nobody shows, has `format joblib`")
+    assert "`scikit-learn~=1.5.2`" in line
+
+
+def test_a_glance_at_the_server_refuses_as_a_plan_does():
+    spec = replace(SPEC, preset="kserve-sklearn")
+    with pytest.raises(RefusedError):
+        require_glance(spec, OLD, "server:1", lambda: LABELS, Silent())
+    require_glance(replace(spec, compat="warn"), OLD, "server:1", lambda: LABELS, Silent())
+    with pytest.raises(UnusableInputError, match="is a carrier"):
+        require_glance(spec, OLD, "server:1", lambda: {"io.mlops-deploy.content": "sha256:1"}, Silent())
+
+
+def test_without_a_glance_the_table_of_the_preset_counts():
+    spec, story = replace(SPEC, preset="kserve-sklearn"), Silent()
+    require_glance(spec, OLD, "server:1", lambda: None, story)
+    assert (len(story.said), story.warned) == (1, [])
+    with pytest.raises(RefusedError):
+        require_glance(spec, replace(OLD, formats=("onnx",)), "server:1", lambda: None, story)
+
+
+def test_nobody_is_asked_for_a_model_that_needs_nothing():
+    require_glance(SPEC, replace(CARRIER, requires=()), "server:1", lambda: pytest.fail("asked"), Silent())
 
 
 @pytest.mark.parametrize("label", ["", "[", "[]", "3", "[" * 100_000])
