@@ -101,7 +101,7 @@ class HttpRepository:
             )
             Reply.of(answer)
             if answer.status == _CREATED:
-                return True
+                return answer.headers.get("Docker-Content-Digest") == str(blob.digest) or self.has(blob)
             if location := answer.headers.get("Location"):
                 place = self._place(blob.digest, self._writing)
                 Session(place, self._channel.next(location, url), 0, WHOLE).cancel(self._few_tries())

@@ -207,3 +207,11 @@ def test_a_redirect_to_where_nobody_should_go_is_not_followed(fake, ours, locati
     fake.fault("manifest-head", Answers(status=307, headers={"Location": location}))
     with pytest.raises(UnusableInputError, match="sends us to"):
         ours.resolve("v1")
+
+
+def test_a_mount_that_is_none_is_not_believed(fake, ours):
+    layer = Layer.of(1000)
+    layer.push(repository(fake.host, path="team/other"))
+    fake.fault("mount", Answers(status=201, headers={"Location": "/v2/"}))
+    assert not ours.mount(layer.descriptor, f"{fake.host}/team/other")
+    assert ours.mount(layer.descriptor, f"{fake.host}/team/other")
