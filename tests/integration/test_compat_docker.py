@@ -102,3 +102,15 @@ def test_what_a_label_says_cannot_write_to_the_terminal(project):
             done = run(project, *arguments)
             assert "1.9.1" in done.stdout + done.stderr
             assert all(line.isprintable() for line in (done.stdout + done.stderr).split("\n"))
+
+
+def test_a_job_is_rendered_for_what_the_engine_shows(project):
+    done = run(project, "render", "-f", "sklearn-1.5.2.yml", "--model", "digits:sklearn-1.5.2", "-o", "out.yml")
+    assert done.returncode == 9, done.stderr
+    assert "it needs `scikit-learn~=1.5.2`, the server has scikit-learn 1.9.1" in done.stderr
+    absent = ("--server", "mlops-nobody-has-this:1")
+    done = run(
+        project, "render", "-f", "sklearn-1.5.2.yml", "--model", "digits:sklearn-1.5.2", *absent, "-o", "out.yml"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "not checked: whether the server `mlops-nobody-has-this:1`, which nobody shows, has" in done.stderr

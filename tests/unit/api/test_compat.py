@@ -146,7 +146,13 @@ def test_without_a_glance_the_table_of_the_preset_counts():
 
 
 def test_nobody_is_asked_for_a_model_that_needs_nothing():
-    require_glance(SPEC, replace(CARRIER, requires=()), "server:1", lambda: pytest.fail("asked"), Silent())
+    require_glance(
+        replace(SPEC, preset="kserve-sklearn"),
+        replace(CARRIER, requires=()),
+        "server:1",
+        lambda: pytest.fail("asked"),
+        Silent(),
+    )
 
 
 @pytest.mark.parametrize("label", ["", "[", "[]", "3", "[" * 100_000])
