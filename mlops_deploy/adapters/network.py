@@ -27,7 +27,7 @@ def _reason(error: BaseException) -> str | None:
             return f"its certificate is not trusted: {error.verify_message}"
         case NameResolutionError():
             return "its name is not known"
-        case NewConnectionError():
+        case NewConnectionError() | ssl.SSLEOFError():
             return None
         case ConnectTimeoutError() | ReadTimeoutError():
             return "no answer in time"

@@ -24,6 +24,9 @@ def explained(error: Exception, registry: str, place: Path) -> UnreachableError:
         return UntrustedError(message, hint=hint)
     if _among_causes(error, ProxyError):
         return UnreachableError(message, hint="check the proxy that `HTTPS_PROXY` or `HTTP_PROXY` names, or `NO_PROXY`")
+    if _among_causes(error, ssl.SSLEOFError):
+        # What it said before may have been lost, and that may have been that it wants a certificate.
+        return UnreachableError(message, hint=f"try again; {_show_ours(place)}")
     if refused := _among_causes(error, ssl.SSLError):
         return _without_tls(refused.reason or "", registry, place) or UnreachableError(message, hint="try again")
     return UnreachableError(message, hint="check its name, the network, and whether `HTTPS_PROXY` should name a proxy")
@@ -35,9 +38,12 @@ def _without_tls(said: str, registry: str, place: Path) -> UntrustedError | None
     if said in _NO_TLS:
         return UntrustedError(told, hint=f"if it speaks plain HTTP, allow that by `--insecure-registry {registry}`")
     if said.endswith(_NO_CERTIFICATE):
-        hint = f"it may want to see our certificate: put that into `{place}` as `client.cert` and `client.key`"
-        return UntrustedError(told, hint=hint)
+        return UntrustedError(told, hint=_show_ours(place))
     return None
+
+
+def _show_ours(place: Path) -> str:
+    return f"it may want to see our certificate: put that into `{place}` as `client.cert` and `client.key`"
 
 
 def _among_causes(error: BaseException | None, kind: type[Error]) -> Error | None:

@@ -6,7 +6,9 @@ import ssl
 from base64 import b64encode
 
 import pytest
+from urllib3.exceptions import ProtocolError
 
+from mlops_deploy.adapters.registry.troubles import explained
 from mlops_deploy.adapters.registry.trust import Trust, UntrustedError
 from mlops_deploy.errors import UnreachableError, UnusableInputError
 from tests.fakes.recording import Response, recording
@@ -137,6 +139,16 @@ def test_without_the_client_s_certificate_the_hint_says_where_it_goes(tmp_path, 
             ask(host, {"HOME": str(tmp_path)}, certificates=[tmp_path / "etc"])
         assert registry.asked == []
     assert f"`{tmp_path}/etc/{host}`" in caught.value.hint
+
+
+def test_a_connection_that_ends_without_a_word_may_want_the_client_s_certificate(tmp_path):
+    """The alert that says so gets lost where the registry is faster than we are."""
+    told = explained(
+        ProtocolError("x", ssl.SSLEOFError(8, "EOF occurred in violation of protocol")), "r.test", tmp_path
+    )
+    assert told.message == "the registry `r.test` does not answer: the connection broke off"
+    assert told.hint.startswith("try again; it may want to see our certificate")
+    assert f"`{tmp_path}`" in told.hint
 
 
 def test_the_registry_s_authority_vouches_for_its_token_server(tmp_path, certificates, network):
