@@ -117,9 +117,17 @@ def _carrier_labels(remote: Remote) -> Mapping[str, str]:
     if listed[0].digest == remote.digest:
         raise UnusableInputError(
             f"`{remote.ref}` is the image of one platform, and a carrier is the index over all of its platforms",
-            hint="name it by its tag, or by the digest that `mlops-deploy build-model` printed",
+            hint=_one_platform(remote.ref),
         )
     return labels
+
+
+def _one_platform(ref: ImageRef) -> str:
+    if ref.tag is None:
+        return "name it by its tag, or by the digest that `mlops-deploy build-model` printed"
+    return (
+        "`build-model --push` and `mlops-deploy copy` send all of it; an engine, or another tool, sent one image alone"
+    )
 
 
 def _labels(blobs: Blobs, listed: Sequence[Listed]) -> Mapping[str, str]:

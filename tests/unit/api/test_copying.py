@@ -286,13 +286,22 @@ class TestLookedAt:
     def test_the_image_of_one_platform_is_no_carrier(self, store, registry, registries):
         to_registry(store, registries, ref_of(registry, "a/digits:1"))
         manifest = view_images(LayoutBlobs(store.path), store.find("digits").digest)[0].manifest
-        with pytest.raises(UnusableInputError, match="the image of one platform"):
+        with pytest.raises(UnusableInputError, match="the image of one platform") as caught:
             found(registries, ref_of(registry, f"a/digits@{manifest.digest}"))
+        assert caught.value.hint.startswith("name it by its tag")
+        data = registry.content.manifests["a/digits"][str(manifest.digest)].data
+        registry.content.plant_manifest("a/digits", data, manifest.media_type, "alone")
+        with pytest.raises(UnusableInputError, match="the image of one platform") as caught:
+            found(registries, ref_of(registry, "a/digits:alone"))
+        assert caught.value.hint.startswith("`build-model --push` and `mlops-deploy copy` send all of it")
 
     def test_what_is_not_there_says_where_to_log_in(self, registry, registries):
         with pytest.raises(UnusableInputError, match="the registry has no") as caught:
             found(registries, ref_of(registry, "none:1"))
         assert f"`docker login {registry.host}`" in caught.value.hint
+        with pytest.raises(UnusableInputError) as caught:
+            found(registries, ref_of(registry, "none"))
+        assert "without a tag it means `:latest`, which no push sets by itself" in caught.value.hint
 
     def test_nobody_answers(self, registries):
         with pytest.raises(UnreachableError):
