@@ -35,6 +35,8 @@ _TRANSLATED: Final = ip_network("64:ff9b::/96")
 _TUNNELLED: Final = tuple(
     ip_network(one) for one in ("::ffff:0:0/96", "2002::/16", "2001::/32", "::/96", "64:ff9b:1::/48")
 )
+_RESERVED: Final = tuple(ip_network(one) for one in ("192.0.0.0/24", "fec0::/10"))
+"""Not global, though the `ipaddress` of some Pythons says so; a cloud has its metadata in the first."""
 
 
 def check_url(url: str, base: str, home: Origin, *, near: bool = False) -> str:
@@ -64,7 +66,7 @@ def kind(address: IPv4Address | IPv6Address) -> Kind:
     """`own` is what only this machine or its link knows, or what hides another address; never asked."""
     if isinstance(address, IPv6Address) and address in _TRANSLATED:
         return kind(IPv4Address(int(address) & 0xFFFFFFFF))
-    if address in _METADATA or any(address in network for network in _TUNNELLED):
+    if address in _METADATA or any(address in network for network in (*_TUNNELLED, *_RESERVED)):
         return "own"
     if any(address in network for network in _PRIVATE):
         return "private"

@@ -17,7 +17,7 @@ OWN = [
     "[::127.0.0.1]", "[::ffff:a9fe:a9fe]", "[0:0:0:0:0:0:0:1]", "[fe80::1]", "[fe80::1%25eth0]", "[ff02::1]",
     "[2002:7f00:1::]", "[2001:0:7f00:1::]", "[64:ff9b::7f00:1]", "[64:ff9b::a9fe:a9fe]", "[64:ff9b:1::1]",
     "[fd00:ec2::254]", "[2001:db8::1]", "[::1", "[1.2.3.4]", "localhost", "LOCALHOST", "localhost.",
-    "a.localhost",
+    "a.localhost", "192.0.0.192", "[fec0::1]",
 ]  # fmt: skip
 OWN.append("0.0.0.0")  # noqa: S104 - to be refused
 PRIVATE = [
