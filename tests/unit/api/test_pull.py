@@ -18,6 +18,7 @@ from mlops_deploy.errors import ContentMismatchError, UnreachableError
 from mlops_deploy.oci import packing
 from mlops_deploy.spec.refs import ContentId
 from mlops_deploy.store import claims
+from mlops_deploy.store import stage as staging
 from mlops_deploy.store.layout import LayoutStore
 from mlops_deploy.store.volume import InTheWayError, VolumeError
 from tests.fakes.carriers import Silent
@@ -99,7 +100,9 @@ def test_another_model_than_expected_is_refused_before_the_volume_is_touched(vol
     assert not volume.path.exists()
 
 
-@pytest.mark.parametrize("damage", ["missing", "extra", "extra link", "short", "link", "file", "empty", "bits"])
+@pytest.mark.parametrize(
+    "damage", ["missing", "extra", "extra link", "short", "link", "link of its size", "file", "empty", "bits"]
+)
 def test_replaces_what_is_damaged(volume, damage):
     pull(volume)
     victim = volume.home / "model.bin"
@@ -116,6 +119,10 @@ def test_replaces_what_is_damaged(volume, damage):
         case "link":
             victim.unlink()
             victim.symlink_to(volume.carrier.root / "models" / "model.bin")
+        case "link of its size":
+            small = volume.home / "names with blanks" / "a b.txt"
+            small.unlink()
+            small.symlink_to("x" * 6)  # a link's size is its target's length
         case "file" | "empty":
             shutil.rmtree(volume.home)
             volume.home.mkdir() if damage == "empty" else volume.home.write_bytes(b"")
@@ -261,6 +268,32 @@ def test_what_dead_pulls_of_other_models_left_is_removed(sharded, tmp_path):
     other = pullable(tmp_path / "other", {"w": b"w"}, "wine")
     pull_from(other.origin(), sharded.path, Silent())
     assert not claims_of(sharded)
+
+
+@pytest.mark.parametrize("large", [0, 2**40])
+def test_all_of_it_is_on_disk_before_it_has_its_name(sharded, monkeypatch, large):
+    """Also where each file is flushed as soon as it is whole; afterwards the name is, too."""
+    monkeypatch.setattr(staging, "_LARGE", large)
+    real, before, after = os.fsync, set(), set()
+
+    def fsync(handle):
+        path = Path(f"/proc/self/fd/{handle}").readlink()
+        (after if sharded.home.exists() else before).add(path)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    pull(sharded)
+    model = sharded.path / "v" / f".{sharded.carrier.id}.1" / "model"
+    assert before >= {model, model / "small", *(model / name for name in BIG)}
+    assert after >= {sharded.path, sharded.path / "v"}
+
+
+def test_a_file_that_the_kernel_takes_in_parts_is_whole(volume, monkeypatch):
+    real_many, real_one = os.writev, os.write
+    monkeypatch.setattr(os, "writev", lambda handle, pieces: real_many(handle, [pieces[0][:1000]]))
+    monkeypatch.setattr(os, "write", lambda handle, data: real_one(handle, bytes(data[:5000])))
+    pull(volume)
+    assert volume.is_whole()
 
 
 # At once

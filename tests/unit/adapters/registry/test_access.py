@@ -216,6 +216,27 @@ def test_a_redirect_to_another_port_gets_no_token_also_when_it_asks_for_one(home
         assert BASIC not in other.text()
 
 
+def test_a_host_that_we_are_sent_to_does_not_name_the_token_server(home):
+    """What it asks for is not heard: our password goes where the registry itself says."""
+    with recording(lambda request: challenge(f"http://{request.headers['Host']}/token")) as other:
+        to = Response(status=307, headers=(("Location", f"http://127.0.0.1:{other.port}/x"),))
+        with recording(Guarded(**{"v2/team/app/blobs/1": lambda _: to})) as registry:
+            host = f"127.0.0.1:{registry.port}"
+            with pytest.raises(UnusableInputError):
+                ask(channel_to(host, home(host)), "/v2/team/app/blobs/1")
+        assert [one.path for one in other.asked] == ["/x"]
+        assert PASSWORD not in other.text()
+
+
+def test_an_identity_token_is_no_password(home):
+    basic = Response(status=401, headers=(("WWW-Authenticate", 'Basic realm="r"'),))
+    with recording(lambda _: basic) as registry:
+        host = f"127.0.0.1:{registry.port}"
+        with pytest.raises(UnusableInputError):
+            ask(channel_to(host, home(host, identitytoken=PASSWORD)))
+        assert {one.authorization for one in registry.asked} == {None}
+
+
 def test_a_redirect_back_gets_the_token_again(home):
     moved = Guarded()
     with recording(moved) as registry:
@@ -366,6 +387,8 @@ def test_a_password_goes_to_another_host_by_https_alone(home, network):
             host = f"r.test:{registry.port}"
             with pytest.raises(UnusableInputError, match="https"):
                 ask(channel_to(host, home(host), base=f"http://{host}"))
+            with pytest.raises(UnusableInputError, match="https"):
+                ask(channel_to(host, home(host, identitytoken=PASSWORD), base=f"http://{host}"))
             assert auth.asked == []
             ask(channel_to(host, home(), base=f"http://{host}"))  # nobody has nothing to lose
             assert len(auth.asked) == 1

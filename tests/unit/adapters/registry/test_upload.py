@@ -320,3 +320,28 @@ def test_several_go_up_side_by_side_whatever_breaks(fake):
 
 def test_the_mode_is_the_best_one_at_first():
     assert Modes(None).mode("any") == STREAM
+
+
+def test_rights_that_are_refused_without_end_end(fake):
+    """Each 401 names a token server anew, and the token that it gives is not taken either."""
+    challenge = {"WWW-Authenticate": f'Bearer realm="http://{fake.host}/token"'}
+    fake.fault("put", Answers(status=401, headers=challenge), times=200)
+    fake.fault("token", Answers(status=200, body=b'{"token": "t"}'), times=500)
+    with pytest.raises(UnusableInputError, match="401"):
+        Layer.of(1000).push(repository(fake.host))
+    assert len(fake.steps("put")) < 60
+
+
+def test_what_is_denied_in_the_middle_is_not_begun_again(fake):
+    fake.fault("patch", Answers(status=403), times=99)
+    with pytest.raises(UnusableInputError, match="403"):
+        Layer.of(1000).push(repository(fake.host))
+    assert len(fake.steps("start")) == 1
+
+
+def test_what_arrived_as_something_else_is_not_looked_for(fake):
+    fake.fault("put", Answers(status=400, body=b'{"errors":[{"code":"DIGEST_INVALID"}]}'))
+    layer = Layer.of(1000)
+    layer.push(repository(fake.host))
+    assert stored(fake, layer)
+    assert fake.steps("blob-head") == []
