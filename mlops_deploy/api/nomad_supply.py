@@ -43,8 +43,6 @@ def have_router(image: JobImage, engine: Engine, builder: ImageBuilder, runner: 
     try:
         find_or_build(engine, builder, runner, story)
     except UnreachableError as error:
-        raise UnreachableError(
-            f"the router's image cannot be made here: {error.message}",
-            hint=f"name one in a registry at `nomad.router_image`; or {error.hint}",
-            detail=error.detail,
-        ) from error
+        hint = "; or ".join(filter(None, ("name one in a registry at `nomad.router_image`", error.hint)))
+        message = f"the router's image cannot be made here: {error.message}"
+        raise UnreachableError(message, hint=hint, detail=error.detail) from error
