@@ -69,6 +69,9 @@ class BuiltModel:
     seconds: float
 
 
+_TOLD: Final = 3
+"""Files that are named in warnings; of more it is said how many they are."""
+
 _FEWEST_BLOCKS: Final = 6
 """MiB of memory for each of several layers that are read side by side: enough to read while others wait."""
 
@@ -92,6 +95,7 @@ def build_model(build: ModelBuild, destinations: Sequence[Destination], cache: D
     except BaseException:
         abort_all(destinations)
         raise
+    work.tell_damage()
     return BuiltModel(carrier=carrier, bytes_read=work.bytes_read, seconds=time.monotonic() - started)
 
 
@@ -137,6 +141,14 @@ class _Work:
                 self._send_abreast(places, abreast)
             require_unchanged(self._inventory)
             return self._assembled(line, shells)
+
+    def tell_damage(self) -> None:
+        """Warn of files that are in the carrier as they are, and can hardly be read."""
+        damaged = [(path, said.damaged) for path, said in sorted(self._sniffed.items()) if said.damaged]
+        for path, why in damaged[:_TOLD]:
+            self._story.warn(f"`{path}` may be damaged: {why}")
+        if more := len(damaged[_TOLD:]):
+            self._story.warn(f"{more:,} more files may be damaged")
 
     def _send_abreast(self, places: Sequence[Destination], abreast: int) -> None:
         pace = Pace(abreast, lambda: sum(place.held_back for place in places))

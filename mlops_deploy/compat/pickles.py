@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from mlops_deploy.compat.reader import Parser
+from mlops_deploy.compat.reader import Parser, Rest
 from mlops_deploy.compat.ubj import last_version
 from mlops_deploy.compat.versions import same_minor
 from mlops_deploy.spec.requires import Sniffed
@@ -19,6 +19,7 @@ _OVERLAP: Final = 1024
 _IMPORTS_WITHIN: Final = 8 * 2**20
 """Bytes in which imports are looked for; versions are everywhere."""
 
+_STOP: Final = b"."
 _MARKED: Final = re.compile(rb"\x80[\x02-\x05]")
 _UNMARKED: Final = re.compile(rb"c[A-Za-z_][\w.]{0,255}\n[A-Za-z_][\w.]{0,255}\n")
 _TORCH: Final = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -86,7 +87,7 @@ def begin(head: bytes) -> Parser | None:
 def parse(*, compressed: bool = False) -> Parser:
     """Read a pickle of protocol 2 or later; a `compressed` one was written by joblib."""
     search = _Search()
-    passed, held = 0, b""
+    passed, held, block = 0, b"", b""
     while not search.done(passed):
         block = yield _WINDOW
         if not passed:
@@ -96,7 +97,9 @@ def parse(*, compressed: bool = False) -> Parser:
         held = (held + block)[-_OVERLAP:]
         if len(block) < _WINDOW:
             break
-    return search.found(compressed=compressed)
+    # What torch wrote has more behind its pickles; to see the end of a compressed one costs much.
+    last = block if compressed or len(block) < _WINDOW else (yield Rest(1)) or block
+    return search.found(compressed=compressed, ended=compressed or last.endswith(_STOP))
 
 
 def imports(data: bytes) -> set[str]:
@@ -167,10 +170,12 @@ class _Search:
         missing = (name for name in _SAID_BY if name not in self._versions and self._imports(name))
         return passed >= _IMPORTS_WITHIN and not any(missing)
 
-    def found(self, *, compressed: bool) -> Sniffed:
+    def found(self, *, compressed: bool, ended: bool) -> Sniffed:
         joblib = compressed or any(module.partition(".")[0] == "joblib" for module in self._modules)
         form = "torch" if self._torch else "joblib" if joblib else "pickle"
-        return Sniffed(format=form, requires=needed(self._modules, self._versions, protocol=self._protocol))
+        damaged = None if ended or self._torch else "it does not end as a pickle does: part of it may be missing"
+        requires = needed(self._modules, self._versions, protocol=self._protocol)
+        return Sniffed(format=form, requires=requires, damaged=damaged)
 
     def _imports(self, package: str) -> bool:
         return any(PACKAGES.get(module.partition(".")[0]) == package for module in self._modules)

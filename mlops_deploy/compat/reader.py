@@ -4,7 +4,7 @@ So what is found depends on the bytes alone, memory on what a parser asks for, a
 nothing more.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,7 @@ MOST: Final = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Pass over so many bytes; what is sent back is empty. A file that ends before is none of the kind."""
+    """Pass over so many bytes; what is sent back is empty. A file that ends before raises `EOFError` in the parser."""
 
     count: int
 
@@ -80,7 +80,9 @@ class Reader:
         """What the bytes say, when all have passed; may be asked again."""
         while self._result is None and isinstance(self._wanted, Peek):
             self._deliver()
-        if self._result is None and not isinstance(self._wanted, Skip):
+        if self._result is None and isinstance(self._wanted, Skip):
+            self._go_on(lambda: self._parser.throw(EOFError()))
+        elif self._result is None:
             self._deliver()
         if self._result is None:
             self._parser.close()
@@ -110,8 +112,11 @@ class Reader:
 
     def _send(self, data: bytes | None) -> None:
         self._passed = 0
+        self._go_on(lambda: next(self._parser) if data is None else self._parser.send(data))
+
+    def _go_on(self, step: Callable[[], Wanted]) -> None:
         try:
-            self._wanted = next(self._parser) if data is None else self._parser.send(data)
+            self._wanted = step()
             while self._wanted in (0, Skip(0)):
                 self._wanted = self._parser.send(b"")
             if not _may(self._wanted):

@@ -8,7 +8,7 @@ from mlops_deploy.compat.documents import KNOWN, document
 from mlops_deploy.compat.reader import Parser, Peek, Reader
 from mlops_deploy.spec.requires import Sniffed
 
-REVISION: Final = 1
+REVISION: Final = 2
 """Counts up when the same bytes may be told to be something else."""
 
 _HEAD: Final = 4096

@@ -15,6 +15,7 @@ from mlops_deploy.compat.versions import at_least
 from mlops_deploy.spec.requires import Sniffed
 
 _MAGIC: Final = b"PK\x03\x04"
+_END: Final = b"PK\x05\x06"
 _HEAD: Final = 256 * 2**10
 _MOST_ENTRIES: Final = 20_000
 _TAIL: Final = 768 * 2**10
@@ -33,7 +34,10 @@ def begin(head: bytes) -> Parser | None:
 
 def _parse() -> Parser:
     head = yield Peek(_HEAD)
-    archive = _Archive(head, (yield Rest(_TAIL)))
+    tail = yield Rest(_TAIL)
+    if _END not in tail:
+        return Sniffed(damaged="it begins as an archive, and lacks the table of contents that ends one")
+    archive = _Archive(head, tail)
     names = archive.names
     if "schema.json" in names:
         return _skops(archive)

@@ -156,13 +156,13 @@ def _name(path: str) -> bytes:
 
 
 def _said(sniffed: Sniffed) -> str:
-    return json.dumps([sniffed.format, *sniffed.requires])
+    return json.dumps([sniffed.format, sniffed.damaged, *sniffed.requires])
 
 
 @lru_cache(maxsize=64)
 def _sniffed(said: str) -> Sniffed:
-    form, *requires = json.loads(said)
-    return Sniffed(format=form, requires=tuple(requires))
+    form, damaged, *requires = json.loads(said)
+    return Sniffed(format=form, requires=tuple(requires), damaged=damaged)
 
 
 def _stamp(file: SourceFile) -> str:

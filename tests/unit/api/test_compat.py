@@ -189,3 +189,19 @@ def test_a_server_made_here_has_what_its_constraints_pin(tmp_path):
     require_fit(spec, OLD, "server", provides, Silent())
     with pytest.raises(RefusedError):
         require_fit(spec, OLD, "server", local_provides(replace(spec, server=ServerSpec())), Silent())
+
+
+def test_a_file_that_was_cut_off_is_told_at_every_build_and_taken_as_it_is(tmp_path, store):
+    folder, story = tmp_path / "m", Silent()
+    folder.mkdir()
+    whole = (MODELS / "plain.safetensors").read_bytes()
+    for number in range(5):
+        (folder / f"{number}.safetensors").write_bytes(whole[: -number or None])
+    build = a_build(folder, fake_shell(tmp_path))
+    cache = DigestCache(tmp_path / "cache" / "digests.sqlite")
+    for _ in range(2):
+        build_model(build, [StoreDestination(store, entry)], cache, story)
+    assert len(story.warned) == 8
+    assert story.warned[0].startswith("`1.safetensors` may be damaged: it ends before")
+    assert story.warned[3] == "1 more files may be damaged"
+    assert check(LayoutBlobs(store.path), store.newest("digits").digest).mismatches == ()
