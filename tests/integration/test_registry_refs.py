@@ -103,6 +103,14 @@ def test_a_copy_is_the_same_wherever_it_goes(call, pushed, registry, folder):
     }
 
 
+def test_the_command_after_a_copy_asks_the_registry_as_the_copy_did(call, pushed, registry):
+    name, _ = pushed
+    insecure = f"--insecure-registry {registry.host}"
+    done = call("copy", f"{name}:1", f"{registry.host}/elsewhere/toy:9", *insecure.split())
+    assert done.stderr.endswith(f"next: mlops-deploy inspect {registry.host}/elsewhere/toy:9 {insecure}\n")
+    assert insecure not in call("copy", f"{name}:1", "mine:9", *insecure.split()).stderr
+
+
 def test_a_copy_that_is_killed_goes_on_where_it_was(call, pushed, registry, folder, tmp_path):
     name, digest = pushed
     command = (sys.executable, "-m", "mlops_deploy", "copy", f"{name}:1", "mine:1", "--store", "other")
