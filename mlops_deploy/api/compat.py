@@ -90,10 +90,9 @@ def require_fit(
 
 
 def require_glance(
-    spec: DeploySpec, carrier: Stored, server: str, look: Callable[[], Mapping[str, str] | None], story: Story
+    spec: DeploySpec, carrier: Stored, server: str, labels: Mapping[str, str] | None, story: Story
 ) -> None:
-    """As `require_fit`, where `look` may find the labels of the server, and may not; nobody is asked for nothing."""
-    labels = look() if carrier.formats or carrier.requires else None
+    """As `require_fit`, with the labels of the server, None where nobody shows it."""
     require_no_carrier(server, labels)
     provides = server_provides(labels, known_preset(spec.preset))
     require_fit(spec, carrier, server, provides, story, seen=labels is not None)

@@ -1,6 +1,6 @@
 """`mlops-deploy render`: a service becomes a job file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
@@ -90,8 +90,8 @@ def render(**chosen: object) -> None:
     """Write the file that docker compose, nomad or kubectl runs.
 
     It names the newest carrier of the model in .mlops/store and the server image. No engine or cluster need answer:
-    REGISTRY/NAME:TAG at `--model` asks that registry for its digest, and whether the server has what the model needs
-    is asked of the server's registry or engine, where it answers soon. Into
+    REGISTRY/NAME:TAG at `--model` asks that registry for its digest. The server's registry is asked for its digest, and
+    it or an engine for what the server has, where they answer soon. Into
     a folder go the three files that a release uses, a, b and router; a FILE.json is for the API of Nomad.
     """
     choices = Choices(**chosen)  # type: ignore[arg-type]  # click has checked the types
@@ -104,6 +104,7 @@ def _render(choices: Choices, telling: Story) -> "tuple[dict[Path, Rendered], st
     from mlops_deploy.api import render as api
     from mlops_deploy.api.compat import require_glance
     from mlops_deploy.api.glance import glance
+    from mlops_deploy.api.registry_images import registry_ref
     from mlops_deploy.api.renderers import RENDERERS, choose_target
     from mlops_deploy.api.server_inputs import known_preset
 
@@ -118,7 +119,13 @@ def _render(choices: Choices, telling: Story) -> "tuple[dict[Path, Rendered], st
     registries = partial(wiring.registries, choices.insecure_registries)
     carrier = api.choose_carrier(spec, project.store(), choices.model, registries)
     image = api.choose_server(spec, preset, choices.server)
-    require_glance(spec, carrier, image.ref, partial(glance, image.ref, wiring.engine, registries), telling)
+    seen, remote = None, registry_ref(image.ref)
+    if remote is not None or carrier.formats or carrier.requires:
+        seen = glance(image.ref, wiring.engine, registries)
+    require_glance(spec, carrier, image.ref, seen.labels if seen else None, telling)
+    image = replace(image, ref=seen.ref) if seen else image
+    if remote is not None and remote.digest is None and image.ref == str(remote):
+        telling.warn(f"the server is named as `{image.ref}`, whatever that comes to mean: its registry tells no digest")
     if out.folder:
         rendered = {out.path / name: file for name, file in renderer.several(spec, carrier, image, preset).items()}
     else:

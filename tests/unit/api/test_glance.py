@@ -35,11 +35,20 @@ def registry():
 
 
 def seen(text, engine=AWAY):
-    return glance(text, lambda: engine, wiring.registries)
+    found = glance(text, lambda: engine, wiring.registries)
+    return found.labels if found else None
 
 
 def test_a_registry_shows_it_where_no_engine_answers(registry):
     assert seen(f"{registry.host}/server:1") == THERE
+
+
+def test_it_is_named_by_its_digest_where_a_registry_tells_it(registry):
+    digest = registry.content.manifest("server", "1")[0]
+    pinned = f"{registry.host}/server@{digest}"
+    for text in (f"{registry.host}/server:1", pinned):
+        assert glance(text, lambda: AWAY, wiring.registries).ref == pinned
+    assert glance("server:1", lambda: LabelledEngine({"server:1": HERE}), wiring.registries).ref == "server:1"
 
 
 def test_a_registry_knows_better_than_an_engine_what_its_tag_means(registry):

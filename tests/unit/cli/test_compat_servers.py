@@ -9,9 +9,11 @@ from click.testing import CliRunner
 from mlops_deploy.cli import wiring
 from mlops_deploy.cli.compat import compat
 from mlops_deploy.errors import UnusableInputError
+from tests.fakes.busybox_image import busybox_layer, plant_image, plant_index
 from tests.fakes.carriers import elf
 from tests.fakes.command import run
 from tests.fakes.labels import LabelledEngine, provides
+from tests.fakes.registry import FakeRegistry, distribution
 
 MODELS = Path(__file__).parents[2] / "fixtures" / "models"
 OLD = provides(("joblib",), scikit_learn="1.5.2", numpy="1.26.4")
@@ -69,3 +71,23 @@ def test_a_carrier_is_no_server(ended):
     done = ended({"other:1": labels}, "digits", "other:1")
     assert isinstance(done.exception, UnusableInputError)
     assert done.exception.message == "`other:1` is a carrier of a model, and no server"
+
+
+def test_a_job_names_the_server_by_the_digest_that_its_registry_tells(built, monkeypatch, tmp_path):
+    for name in ("XDG_CACHE_HOME", "HOME", "DOCKER_CONFIG"):
+        monkeypatch.setenv(name, str(tmp_path))
+    (built / "mlops.yml").write_text("service: s\nmodel: {path: digits.joblib, name: digits}\npreset: kserve-sklearn\n")
+    with FakeRegistry(distribution()).running() as registry:
+        for tag, labels in (("old", OLD), ("new", NEW)):
+            image = plant_image(registry.content, "server", busybox_layer(elf()), labels=labels)
+            plant_index(registry.content, "server", tag, image)
+        done = run("render", "--server", f"{registry.host}/server:old", cwd=built)
+        digest = registry.content.manifest("server", "old")[0]
+        assert f"{registry.host}/server@{digest}" in done.stdout, done.stderr
+        assert f"{registry.host}/server:old" not in done.stdout
+        assert "tells no digest" not in done.stderr
+        absent = run("render", "--server", f"{registry.host}/server:none", cwd=built)
+        assert f"{registry.host}/server:none" in absent.stdout
+        assert "its registry tells no digest" in absent.stderr
+        refused = run("render", "--server", f"{registry.host}/server:new", cwd=built)
+        assert (refused.returncode, refused.stdout) == (9, "")
