@@ -34,13 +34,10 @@ class Trust:
 
         The registry's authorities vouch for the hosts that it names too; its client's certificate is for it alone.
         """
-        context = self._fresh()
-        for folder in {self._folder(self._registry), self._folder(name)} - {None}:
-            _believe(context, folder)
+        context = self._believing(name) if verified else _believing_anybody()
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
         if own := self._folder(name):
             _identify(context, own)
-        if not verified:
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         return context
 
     @property
@@ -48,18 +45,26 @@ class Trust:
         """Where to put an authority for this registry."""
         return self._folder(self._registry) or self._roots[-1] / self._registry
 
-    def _fresh(self) -> ssl.SSLContext:
+    def _believing(self, name: str) -> ssl.SSLContext:
         file = self._environ.get("SSL_CERT_FILE")
         if file and not Path(file).is_file():
             raise UnusableInputError(f"there is no file `{file}`, which `SSL_CERT_FILE` names")
         context = ssl.create_default_context()
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
         if file:
             _load(context, Path(file))
+        for folder in {self._folder(self._registry), self._folder(name)} - {None}:
+            _believe(context, folder)
         return context
 
     def _folder(self, name: str) -> Path | None:
         return next((folder for root in self._roots if _is_folder(folder := root / name)), None)
+
+
+def _believing_anybody() -> ssl.SSLContext:
+    """Without the system's authorities, which take a tenth of a second to read."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def _is_folder(path: Path) -> bool:

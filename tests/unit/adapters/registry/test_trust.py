@@ -237,3 +237,13 @@ def test_this_machine_is_asked_by_either(tmp_path, others):
         ask(f"127.0.0.1:{plain.port}", {"HOME": str(tmp_path)})
         assert len(secure.asked) == 2
         assert [one.path for one in plain.asked] == ["/v2/team/app/tags/list"]
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_authorities_are_read_only_for_what_they_vouch_for(certificates, verified):
+    environ = {"SSL_CERT_FILE": str(certificates.authority)}
+    context = Trust("r.test", environ).context("r.test", verified=verified)
+    assert bool(context.get_ca_certs()) == verified
+    assert context.verify_mode == (ssl.CERT_REQUIRED if verified else ssl.CERT_NONE)
+    assert context.check_hostname == verified
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
