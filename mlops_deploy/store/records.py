@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from mlops_deploy.errors import DeployError
+from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.oci.blobs import open_plain
 from mlops_deploy.oci.card import Listing, read_listing
 from mlops_deploy.oci.documents import DocumentError
@@ -46,11 +46,10 @@ class Records:
             finally:
                 partial.discard()
             for path in folder.iterdir():
-                self._forget_gone(Digest(path.name) if len(path.name) == len(carrier.hex) else None)
+                with suppress(UnusableInputError):  # what is not named like a record is none
+                    self._forget_gone(Digest(path.name))
 
-    def _forget_gone(self, carrier: Digest | None) -> None:
-        if carrier is None:
-            return
+    def _forget_gone(self, carrier: Digest) -> None:
         listing = self.listing(carrier)
         if listing is None or not self.volume.home(listing.content_id).exists():
             (self.volume.versions / _FOLDER / carrier.hex).unlink(missing_ok=True)

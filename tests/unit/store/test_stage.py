@@ -105,6 +105,18 @@ def test_a_link_in_the_place_of_a_file_is_not_written_through(top, tmp_path):
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
+def test_a_file_that_cannot_be_read_is_an_error_and_is_let_go_of(top, monkeypatch):
+    def read(handle, size):
+        raise OSError(5, "Input/output error")
+
+    stage = Stage(top, sums())
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    monkeypatch.setattr(os, "read", read)
+    with pytest.raises(VolumeError, match="input/output error"):
+        stage.open("a", 3000)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 def test_a_link_in_the_place_of_the_folder_is_not_followed(top, tmp_path):
     outside = tmp_path / "outside"
     (outside / "stranger").mkdir(parents=True)
