@@ -237,3 +237,15 @@ def test_records_that_are_lost_are_written_anew(volume):
     shutil.rmtree(volume.path / "v" / ".listings")
     assert pull(volume).found
     assert len(list((volume.path / "v" / ".listings").iterdir())) == 1
+
+
+def test_what_is_remembered_is_not_written_again(volume, steps):
+    pull(volume)
+    (record,) = (volume.path / "v" / ".listings").iterdir()
+    before = record.stat().st_ino
+    kept = record.open("rb")
+    origin = volume.origin()
+    assert origin.ref.digest
+    pull_from(origin, volume.path, Silent())
+    assert record.stat().st_ino == before
+    kept.close()

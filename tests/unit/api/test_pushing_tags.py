@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from mlops_deploy.api import pushing as module
 from mlops_deploy.api.build_model import build_model
 from mlops_deploy.api.pushing import RegistryDestination
 from mlops_deploy.cli.destinations import push_destinations
@@ -56,6 +57,21 @@ class TestTags:
         assert registry.content.tags["t/digits"] == {"1": str(first.digest), "kept": str(first.digest)}
         assert [one.name for one in registry.steps("manifest-put")] == ["1"]
         assert registry.uploaded() == 0
+
+    @pytest.mark.parametrize("longest", [2**20, 0])
+    def test_a_list_that_is_too_long_is_not_fetched(self, registry, pushed, tmp_path, monkeypatch, longest):
+        pushed("first", "1")
+        registry.asked.clear()
+        monkeypatch.setattr(module, "_LONGEST_LIST", longest)
+        (place,) = push_destinations([ImageRef.parse(f"{registry.host}/t/digits:1")], 4)
+        assert place.defers(take_inventory(tmp_path / "first").files) is bool(longest)
+
+    def test_what_was_not_sent_is_not_remembered_as_being_there(self, registry, pushed, monkeypatch):
+        held = []
+        monkeypatch.setattr(DigestCache, "hold", lambda self, name, layers: held.append(name))
+        pushed("first", "1")
+        pushed("first", "2")
+        assert held == [f"{registry.host}/t/digits"]
 
 
 class Shelf:
@@ -207,3 +223,13 @@ class TestDeferred:
 
     def test_with_siblings_all_of_it_is(self):
         assert RegistryDestination(Shelf(), ["1"], siblings=["r.example/b"]).defers([])
+
+    def test_what_the_tag_names_may_be_gone_meanwhile(self, tmp_path, monkeypatch):
+        def gone(digest):
+            raise FileNotFoundError(str(digest))
+
+        shelf = Shelf()
+        monkeypatch.setattr(shelf, "resolve", lambda tag: SHARD, raising=False)
+        monkeypatch.setattr(shelf, "document", gone, raising=False)
+        files = take_inventory(write_model(tmp_path / "m", {"a": b"1"})).files
+        assert not RegistryDestination(shelf, ["1"]).defers(files)
