@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.registry_server import registry_server
+
 pytestmark = pytest.mark.docker
 
 ROOT = Path(__file__).parents[2]
@@ -121,7 +123,7 @@ def test_digits_from_training_to_a_rollback(examples: Path) -> None:
 
 
 def test_the_tour_of_the_readme(examples: Path) -> None:
-    [tour] = [block for block in Example(examples.parent).blocks if "cd examples/digits" in block]
+    [tour] = [block for block in Example(examples.parent).blocks if "mlops-deploy rollback" in block]
     done = Example(examples.parent).run(tour)
     [prediction] = [line for line in done.stdout.splitlines() if line.startswith('{"model_name"')]
     digits, version = answer(prediction)
@@ -130,6 +132,20 @@ def test_the_tour_of_the_readme(examples: Path) -> None:
     assert first == again == version != second
     assert re.search(rf"verifies: 1 file, content {second}", done.stdout)
     assert left(*PROJECTS) == []
+
+
+@pytest.mark.registry
+def test_what_the_readme_does_with_a_registry(examples: Path, tmp_path: Path) -> None:
+    [told] = [block for block in Example(examples.parent).blocks if "registry.example.com" in block]
+    training = Example(examples / "digits").blocks[0]
+    with registry_server(tmp_path / "registry") as registry:
+        commands = told.replace("registry.example.com", registry.host)
+        done = Example(examples.parent).run(f"(cd examples/digits\n{training})\n{commands}")
+        assert registry.tags("live/digits") == {"1.2.0"}
+    pushed, copied = re.findall(r"@(sha256:[0-9a-f]{64})$", done.stdout, re.MULTILINE)
+    assert pushed == copied
+    assert re.search(r"^copied \S+ [0-9a-f]{12}: ", done.stdout, re.MULTILINE)
+    assert list((examples / "digits" / "models" / "v").glob("*/model.joblib"))
 
 
 def test_training_again_gives_the_same_carrier(examples: Path) -> None:
