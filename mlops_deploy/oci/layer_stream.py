@@ -79,7 +79,8 @@ class LayerStream:
         if self._pieces is None:
             self._pieces = iter(self._layers.read(self._layer.digest, start=self._asked, size=self._layer.size))
         piece = next(self._pieces, b"")
-        if len(piece) > left:
+        # Whether it ends where it should is asked for too: what comes may be cut into pieces just there.
+        if len(piece) > left or (len(piece) == left and next(self._pieces, b"")):
             raise TarDamageError(f"it has more than {self._layer.size:,} bytes")
         self._asked += len(piece)
         return piece
