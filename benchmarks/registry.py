@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.build_model import BUILD, GIB, MIB, memory_row, run, write_random
+import docker
+
+from benchmarks.build_model import BUILD, GIB, MIB, cached, memory_row, run, write_random
 from benchmarks.table import NotMeasuredError, Row, compared, peak_memory, seconds
 
 PULL = (sys.executable, "-m", "mlops_deploy", "pull")
@@ -318,9 +320,14 @@ def pull_beside_docker(folder: Path, model: Path, there: Registry) -> Iterator[R
         print("registry: `docker pull` is not measured: no Docker Engine answers", file=sys.stderr)
         return
     theirs, carrier, volume = f"{there.host}/theirs:1", f"{there.host}/bench:1", folder / "volume"
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY model /models\n")
+    engine = docker.from_env(timeout=600)
+    before = cached(engine)
     run("docker", "build", "--quiet", "--no-cache", "-t", theirs, folder)
     run("docker", "push", "--quiet", theirs)
     run("docker", "rmi", theirs)
+    for made in cached(engine) - before:  # an engine that still has the layer would not pull it
+        engine.api.prune_builds(filters={"id": made}, all=True)
     run(*BUILD, model, "--name", "bench", "--push", carrier)
     kept: list[int] = []
 
