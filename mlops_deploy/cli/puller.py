@@ -86,7 +86,10 @@ def _pull(environ: Mapping[str, str]) -> None:
     if not volume.is_absolute():
         raise UnusableInputError(f"MODEL_VOLUME must be an absolute path, not `{volume}`")
     content = ContentId(_setting(environ, "MODEL_ID"))
-    pulled = pull(ref, volume, HttpRegistries(environ, LocalRunner()), Lines(), content_id=content)
+    if (verify := environ.get("MODEL_VERIFY", "")) not in {"", "always"}:
+        raise UnusableInputError(f"MODEL_VERIFY knows only `always`, not `{verify}`")
+    registries = HttpRegistries(environ, LocalRunner())
+    pulled = pull(ref, volume, registries, Lines(), content_id=content, rehash=verify == "always")
     sys.stdout.write(f"{pulled.line}\n")
 
 

@@ -113,6 +113,18 @@ def test_a_model_is_brought_once_and_found_without_a_registry(bootstrap):
     assert len(bootstrap.registry.asked) == asked
 
 
+def test_a_damaged_model_is_found_unless_the_job_has_it_verified(bootstrap):
+    bootstrap.run()
+    weights = bootstrap.volume / "v" / bootstrap.content / "weights"
+    weights.chmod(0o644)
+    weights.write_bytes(b"x" + bytes(2_999_999))
+    assert bootstrap.run()[1].startswith("found")
+    assert bootstrap.run(MODEL_VERIFY="sometimes")[0] == 78
+    code, out, _ = bootstrap.run(MODEL_VERIFY="always")
+    assert (code, out.split(":")[0]) == (0, f"copied digits {bootstrap.content[:12]}")
+    assert weights.read_bytes() == bytes(3_000_000)
+
+
 def test_another_model_than_the_job_asks_for_is_refused(bootstrap):
     code, _, err = bootstrap.run(MODEL_ID="2" * 64)
     assert code == 65
