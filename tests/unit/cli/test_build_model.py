@@ -19,6 +19,7 @@ import pytest
 
 from tests.fakes.carriers import ARM64, elf, write_model
 from tests.fakes.nobody import as_nobody, readable_copy
+from tests.fakes.strace import calls_of
 
 LINE = re.compile(r"^[a-z0-9./:_-]+@sha256:[0-9a-f]{64}\n$")
 CONFIG = "service: digits\npreset: kserve-sklearn\nmodel:\n  path: model\n  name: digits\n"
@@ -158,11 +159,11 @@ class TestArchive:
             pytest.skip("no strace here")
         if "PTRACE" in done.stderr or done.returncode:
             pytest.skip("nothing may be traced here")
-        lines = trace.read_text().splitlines()
-        opened = [line for line in lines if "openat(" in line and "model/model.bin" in line]
-        read = [line for line in lines if "readv(" in line and "model/model.bin" in line]
+        seen = [call for call in calls_of(trace) if "model/model.bin" in call]
+        opened = [call for call in seen if call.startswith("openat(")]
+        read = [call for call in seen if call.startswith("readv(")]
         assert len(opened) == 1
-        assert sum(int(line.rpartition("= ")[2]) for line in read) == 5000
+        assert sum(int(call.rpartition("= ")[2]) for call in read) == 5000
 
     def test_an_archive_on_stdout_moves_the_line_to_stderr(self, run):
         done = run("model", "--archive", "-", text=False)

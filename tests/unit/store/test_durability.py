@@ -13,6 +13,7 @@ import pytest
 
 from mlops_deploy.store.layout import LayoutStore
 from tests.fakes.carriers import elf, write_model
+from tests.fakes.strace import calls_of
 
 NAME = "k:prod"
 TEMPORARY = ".mlops-deploy-"
@@ -50,18 +51,12 @@ def build(folder):
 
 def completed(trace):
     """Calls in the order of their ends: name, and the path or paths they are about."""
-    begun = {}
-    for line in trace.read_text().splitlines():
-        pid, text = line.split(maxsplit=1)
-        if text.endswith("<unfinished ...>"):
-            begun[pid] = text.removesuffix("<unfinished ...>").rstrip()
-        else:
-            resumed = re.fullmatch(r"<\.\.\. \w+ resumed>(.*)", text)
-            call = CALL.match(begun.pop(pid) + resumed[1] if resumed else text)
-            if call and call[1] == "rename":
-                yield ("rename", *re.findall('"([^"]*)"', call[2]))
-            elif call and (path := PATHS.match(call[2])):
-                yield ("sync" if "sync" in call[1] else "write", path[1])
+    for text in calls_of(trace):
+        call = CALL.match(text)
+        if call and call[1] == "rename":
+            yield ("rename", *re.findall('"([^"]*)"', call[2]))
+        elif call and (path := PATHS.match(call[2])):
+            yield ("sync" if "sync" in call[1] else "write", path[1])
 
 
 @pytest.fixture
