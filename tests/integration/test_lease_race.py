@@ -99,7 +99,7 @@ def test_a_holder_that_was_stopped_and_wakes_up_late_is_refused(released):
     released.use(3)
     released.configure(env={"LOAD_SECONDS": "3"})
     sleeper = released.start("release", "--model", f"{released.name}:3")
-    until(lambda: released.status()["release"], 30, "it has begun")
+    until(lambda: ((released.status()["release"] or {}).get("step") or "").startswith("wait until"), 30, "it waits")
     sleeper.send_signal(signal.SIGSTOP)
     time.sleep(0.3)  # a keeper ends what it was asked for before
     name = released.status()["release"]["id"]
