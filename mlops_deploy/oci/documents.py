@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeVar
 
 from mlops_deploy.errors import UnusableInputError
-from mlops_deploy.oci.types import INDEX, MANIFEST, Descriptor, Platform
+from mlops_deploy.oci.types import DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, Platform
 from mlops_deploy.spec.refs import Digest
 
 LARGEST_DOCUMENT: Final = 4 * 2**20
 """Bytes of an index, manifest or config: registries take no more either."""
 
 _DEEPEST: Final = 100
-_INDEXES: Final = (INDEX, "application/vnd.docker.distribution.manifest.list.v2+json")
-_MANIFESTS: Final = (MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
+_INDEXES: Final = (INDEX, DOCKER_LIST)
+_MANIFESTS: Final = (MANIFEST, DOCKER_MANIFEST)
 _MOST_PLATFORMS: Final = 16
 _LONE_SURROGATE: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]")
 

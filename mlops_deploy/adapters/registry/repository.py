@@ -17,12 +17,10 @@ from mlops_deploy.adapters.registry.session import Session
 from mlops_deploy.adapters.registry.upload import HttpUpload
 from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.oci.documents import LARGEST_DOCUMENT
-from mlops_deploy.oci.types import INDEX, MANIFEST, Blob, Descriptor
+from mlops_deploy.oci.types import DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST, Blob, Descriptor
 from mlops_deploy.spec.refs import Digest
 
-_DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
-_DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-_ACCEPT = {"Accept": f"{INDEX}, {MANIFEST}, {_DOCKER_LIST}, {_DOCKER_MANIFEST}"}
+_ACCEPT = {"Accept": f"{INDEX}, {MANIFEST}, {DOCKER_LIST}, {DOCKER_MANIFEST}"}
 _MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9][\w.+-]{0,126}/[A-Za-z0-9][\w.+-]{0,126}", re.ASCII)
 _DOCUMENT_SECONDS: Final = 120.0
 _OK, _CREATED, _ACCEPTED, _NOT_FOUND, _NOT_ALLOWED = 200, 201, 202, 404, 405
