@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +15,7 @@ from mlops_deploy.cli.project import find_project
 if TYPE_CHECKING:
     from mlops_deploy.api.carriers import Found
     from mlops_deploy.oci.view import CarrierView
+    from mlops_deploy.store.layout import LayoutStore
 
 
 @click.command("inspect")
@@ -36,12 +38,9 @@ def inspect(
     REF is a name in the store (NAME, NAME:TAG, NAME@sha256:…, twelve digits of a digest or content id), an archive, or
     REGISTRY/NAME:TAG.
     """
-    from mlops_deploy.api.carriers import find_carrier, inspect_carrier
+    from mlops_deploy.api.carriers import inspect_carrier
 
-    found = find_carrier(
-        ref, find_project(file, environment).store(store), partial(wiring.registries, insecure_registries)
-    )
-    tell_registry(found)
+    found = looked_up(ref, find_project(file, environment).store(store), insecure_registries)
     carrier = inspect_carrier(found)
     document = _document(found, carrier)
     if output == "json":
@@ -54,10 +53,14 @@ def inspect(
         click.echo(f"next: {shlex.join(['mlops-deploy', 'verify', ref, *chosen])}", err=True)
 
 
-def tell_registry(found: "Found") -> None:
-    """Tell of a carrier that was found in a registry: what was asked for there, and what that means now."""
+def looked_up(ref: str, store: "LayoutStore", insecure: Sequence[str]) -> "Found":
+    """The carrier that `ref` names; of one that was found in a registry it is told what the name means there now."""
+    from mlops_deploy.api.carriers import find_carrier
+
+    found = find_carrier(ref, store, partial(wiring.registries, insecure))
     if found.remote is not None:
         click.echo(f"in the registry: `{found.remote.ref}`", err=True)
+    return found
 
 
 def _document(found: "Found", carrier: "CarrierView") -> dict[str, object]:

@@ -1,14 +1,13 @@
 """`mlops-deploy verify`: recompute every digest, size and file hash of a carrier."""
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import click
 
-from mlops_deploy.cli import options, wiring
-from mlops_deploy.cli.inspect import tell_registry
+from mlops_deploy.cli import options
+from mlops_deploy.cli.inspect import looked_up
 from mlops_deploy.cli.project import find_project
 
 
@@ -32,12 +31,9 @@ def verify(
     REF is a name in the store (NAME, NAME:TAG, NAME@sha256:…, twelve digits of a digest or content id), an archive, or
     REGISTRY/NAME:TAG.
     """
-    from mlops_deploy.api.carriers import find_carrier, verify_carrier
+    from mlops_deploy.api.carriers import verify_carrier
 
-    found = find_carrier(
-        ref, find_project(file, environment).store(store), partial(wiring.registries, insecure_registries)
-    )
-    tell_registry(found)
+    found = looked_up(ref, find_project(file, environment).store(store), insecure_registries)
     carrier = verify_carrier(found)
     files = len(carrier.listing.files)
     if output == "json":
