@@ -7,7 +7,7 @@ from threading import Lock
 
 from mlops_deploy.api.carriers import Found
 from mlops_deploy.api.copying import Documents
-from mlops_deploy.api.registry_parts import require_parts
+from mlops_deploy.api.registry_parts import put_documents
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.oci.partial import PartialFile, reporting
 from mlops_deploy.oci.types import Descriptor
@@ -24,7 +24,7 @@ def require_nameable(ref: ImageRef, digest: Digest) -> None:
         raise UnusableInputError(f"`{ref}` is a registry without a name", hint=f"put one behind it: `{ref}/NAME:TAG`")
     if ref.digest not in {None, digest}:
         raise UnusableInputError(f"`{ref}` is the name of another carrier than `{digest}`", hint="name a tag instead")
-    if ref.tag is not None and re.fullmatch(f"[0-9a-f]{{{SHORT}}}", ref.tag) and ref.tag != digest.short:
+    if ref.is_short and ref.tag != digest.short:
         raise UnusableInputError(
             f"`{ref}` cannot be given: {SHORT} hex digits are the tag that belongs to one carrier alone",
             hint=f"that of this one is `{digest.short}`; choose a tag of another length, such as `1.2.0`",
@@ -55,14 +55,8 @@ class RegistryPlace:
 
     def finish(self, documents: Documents, found: Found) -> ImageRef:
         """See `Place`."""
-        for image in documents.images:
-            self._repository.put_blob(documents.blob(image.config))
-            self._repository.put_document(str(image.manifest.digest), documents.blob(image.manifest))
-        # Once by its digest: a registry that makes something else of it, or keeps nothing, has no tag to move then.
-        self._repository.put_document(str(found.digest), documents.index)
-        blobs = (*documents.layers, *(image.config for image in documents.images))
-        manifests = (image.manifest for image in documents.images)
-        require_parts(self._repository, blobs, (*manifests, documents.index.descriptor))
+        images = [(documents.blob(image.config), documents.blob(image.manifest)) for image in documents.images]
+        put_documents(self._repository, documents.layers, images, documents.index)
         tag = self._ref.tag or found.digest.short
         self._repository.put_document(tag, documents.index)
         return ImageRef(name=self._ref.name, tag=tag)

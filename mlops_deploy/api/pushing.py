@@ -6,7 +6,7 @@ from threading import Lock, Thread
 from typing import Final
 
 from mlops_deploy.api.registry_blobs import RegistryBlobs
-from mlops_deploy.api.registry_parts import missing_part, require_parts
+from mlops_deploy.api.registry_parts import missing_part, put_documents
 from mlops_deploy.errors import ContentMismatchError, DeployError, InterruptedByUserError
 from mlops_deploy.oci.blobs import Blobs
 from mlops_deploy.oci.destination import Destination
@@ -108,12 +108,9 @@ class RegistryDestination(Destination):
         """Send configs, manifests and index by their digests: no tag has moved when one fails, or is not kept."""
         if self._whole:
             return
-        for image in carrier.images:
-            self._repository.put_blob(image.config)
-            self._put(str(image.manifest.descriptor.digest), image.manifest)
-        self._put(str(carrier.digest), carrier.index)
-        blobs, documents = _parts(carrier)
-        require_parts(self._repository, blobs, (*documents, carrier.index.descriptor))
+        images = [(image.config, image.manifest) for image in carrier.images]
+        put_documents(self._repository, carrier.layers, images, carrier.index)
+        self.sent += sum(len(document.data) for document in (carrier.index, *(manifest for _, manifest in images)))
 
     def finish(self, carrier: Carrier, names: Sequence[ImageRef]) -> None:  # noqa: ARG002 - it has names of its own
         """Move the tags that are not there yet."""

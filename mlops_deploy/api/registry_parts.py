@@ -1,12 +1,12 @@
-"""Whether a registry has the parts of an image: each is looked for, for registries lose things, and some lie."""
+"""A carrier's parts in a registry: each is looked for before a tag is set; registries lose things, and some lie."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
 from mlops_deploy.api.abreast import abreast
 from mlops_deploy.errors import ContentMismatchError
-from mlops_deploy.oci.types import Descriptor
+from mlops_deploy.oci.types import Blob, Descriptor
 from mlops_deploy.ports import Repository
 
 _LOOKS: Final = 8
@@ -32,7 +32,22 @@ def missing_part(
     return missing[0] if missing else None
 
 
-def require_parts(repository: Repository, blobs: Iterable[Descriptor], documents: Iterable[Descriptor]) -> None:
+def put_documents(
+    repository: Repository, layers: Iterable[Descriptor], images: Sequence[tuple[Blob, Blob]], index: Blob
+) -> None:
+    """Send each image's config and manifest, and the index by its digest; then look whether all of it is there.
+
+    A registry that makes something else of it, or keeps nothing, has no tag to move then: `ContentMismatchError`.
+    """
+    for config, manifest in images:
+        repository.put_blob(config)
+        repository.put_document(str(manifest.descriptor.digest), manifest)
+    repository.put_document(str(index.descriptor.digest), index)
+    blobs = (*layers, *(config.descriptor for config, _ in images))
+    _require_parts(repository, blobs, (*(manifest.descriptor for _, manifest in images), index.descriptor))
+
+
+def _require_parts(repository: Repository, blobs: Iterable[Descriptor], documents: Iterable[Descriptor]) -> None:
     """Raise `ContentMismatchError` when the repository lacks something although it has said that it is stored."""
     if (part := missing_part(repository, blobs, documents)) is not None:
         raise ContentMismatchError(

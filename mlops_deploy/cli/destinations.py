@@ -1,7 +1,6 @@
 """Where a carrier goes: the store, the engine, an archive, registries; each is looked at before anything is built."""
 
 import os
-import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -86,7 +85,7 @@ def _push_ref(text: str) -> "ImageRef":
         )
     if ref.host is None:
         raise UnusableInputError(f"`{text}` names no registry to push to", hint=_with_registry(ref))
-    if ref.tag is not None and re.fullmatch(f"[0-9a-f]{{{SHORT}}}", ref.tag):
+    if ref.is_short:
         raise UnusableInputError(
             f"`{text}` cannot be pushed to: {SHORT} hex digits are the tag that belongs to one carrier alone",
             hint=f"push to `{ref.name}` without a tag: it gets its own by itself",

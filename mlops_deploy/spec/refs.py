@@ -94,6 +94,11 @@ class ImageRef:
         return cls(name=head, tag=tag or None, digest=Digest.parse(digest) if at else None)
 
     @property
+    def is_short(self) -> bool:
+        """Whether the tag has the form of that which belongs to one carrier alone: twelve digits of its digest."""
+        return self.tag is not None and re.fullmatch(f"[0-9a-f]{{{SHORT}}}", self.tag) is not None
+
+    @property
     def host(self) -> str | None:
         """The registry that the name begins with, `registry.example.com:5000`; None where it begins with none."""
         first, slash, _ = self.name.partition("/")
