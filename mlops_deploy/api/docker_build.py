@@ -10,9 +10,10 @@ from mlops_deploy.api.conduit import Conduit
 from mlops_deploy.api.shells import applets
 from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
 from mlops_deploy.oci.image import Carrier
+from mlops_deploy.oci.inventory import Inventory, require_unchanged
 from mlops_deploy.oci.metadata import metadata_layer
 from mlops_deploy.oci.packing import LayerPlan, plan_layers
-from mlops_deploy.oci.shell import shell_layer
+from mlops_deploy.oci.shell import Shell, shell_layer
 from mlops_deploy.oci.stream import LayerSource, ModelStream
 from mlops_deploy.oci.tar import Entry, Text
 from mlops_deploy.ports import Engine, Runner, Story
@@ -45,11 +46,12 @@ def build_with_docker(
         raise UnreachableError("no Docker Engine answers", hint="`--builder native` needs none")
     if len(build.shells) > 1:
         raise UnusableInputError("`--builder docker` builds for one platform", hint="give one `--shell`")
+    inventory = build.inventory()
     known = build_model(build, (), cache, story)
     carrier = known.carrier
     names = build.tags or (ImageRef(name=build.image, tag=carrier.content_id.hex[:SHORT]),)
-    context = _Context(runner, argv(carrier, names))
-    read = _send(build, carrier, context)
+    context = _Context(runner, argv(carrier, names), inventory)
+    read = _send(build.shells[0], carrier, context)
     image_id = engine.image_id(str(names[0]))
     if image_id is None:
         raise DeployError(f"the engine does not have `{names[0]}` after building it")
@@ -76,11 +78,15 @@ def argv(carrier: Carrier, names: Iterable[ImageRef]) -> tuple[str, ...]:
 
 
 class _Context:
-    """The build context as a sink: one tar, given to the builder while it is made."""
+    """The build context as a sink: one tar, given to the builder while it is made.
 
-    def __init__(self, runner: Runner, command: tuple[str, ...]) -> None:
+    `inventory` was taken before anything was read: nothing may have changed when the builder gets the end.
+    """
+
+    def __init__(self, runner: Runner, command: tuple[str, ...], inventory: Inventory) -> None:
         self._runner = runner
         self._command = command
+        self.inventory = inventory
         self._conduit = Conduit(self._build)
         self.sent = 0
 
@@ -94,6 +100,7 @@ class _Context:
 
     def end(self, digest: Digest) -> None:  # noqa: ARG002 - a context has no digest of its own
         """Wait for the builder."""
+        require_unchanged(self.inventory)
         self._conduit.close()
 
     def break_off(self) -> None:
@@ -106,11 +113,10 @@ class _Context:
             raise DeployError("docker could not build the carrier", detail=finished.err.splitlines()[-20:])
 
 
-def _send(build: ModelBuild, carrier: Carrier, context: _Context) -> int:
+def _send(shell: Shell, carrier: Carrier, context: _Context) -> int:
     script = (IMAGES / "carrier" / "deploy.sh").read_bytes()
     recipe = Text(name="Dockerfile", data=(IMAGES / "carrier" / "Dockerfile").read_bytes())
-    inventory = build.inventory()
-    parts = (shell_layer(build.shells[0], applets()), *plan_layers(inventory.files))
+    parts = (shell_layer(shell, applets()), *plan_layers(context.inventory.files))
     entries: tuple[Entry, ...] = tuple(
         entry for plan in (*parts, metadata_layer(carrier.metadata, script)) for entry in plan.entries
     )

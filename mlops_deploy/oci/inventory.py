@@ -73,12 +73,27 @@ class Remote:
     exact: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ListedFolder:
+    """A folder of a model: where it is, its path in the model (with `/` at the end), and a number for what it held.
+
+    The number is that of the names in it and of where its links lead; it means something in one process only. What is
+    behind the names tells itself whether it changed. A list of them would need as much memory as the files do, and the
+    folder's own times tell less: they miss what happens within their resolution, and move for what came and went.
+    """
+
+    source: str
+    path: str
+    held: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
-    """All files of a model, sorted by the bytes of their paths."""
+    """All files of a model, sorted by the bytes of their paths, and the folders that they were found in."""
 
     root: Path
     files: tuple[SourceFile, ...]
+    folders: tuple[ListedFolder, ...] = ()
 
     @property
     def size(self) -> int:
@@ -111,7 +126,8 @@ def take_inventory(path: Path) -> Inventory:
         raise _refusal(path, survey.problems)
     if not any(file.size for file in survey.files):
         raise UnusableInputError(f"the model `{path}` is empty", hint="a model has at least one file with content")
-    return Inventory(root=root, files=tuple(sorted(survey.files, key=lambda file: file.path.encode())))
+    files = tuple(sorted(survey.files, key=lambda file: file.path.encode()))
+    return Inventory(root=root, files=files, folders=tuple(survey.folders))
 
 
 def remote_inventory(remote: Remote, name: str, fetch: Fetch) -> Inventory:
@@ -135,7 +151,10 @@ def remote_inventory(remote: Remote, name: str, fetch: Fetch) -> Inventory:
 
 
 def require_unchanged(inventory: Inventory) -> None:
-    """Raise `UnusableInputError` when a file is no longer what it was: read at different times, they fit badly."""
+    """Raise `UnusableInputError` when a file is no longer what it was: read at different times, they fit badly.
+
+    So it does for a file that is new: part of what is being written would be left out.
+    """
     for file in inventory.files:
         if file.fetch is not None:
             continue
@@ -145,14 +164,36 @@ def require_unchanged(inventory: Inventory) -> None:
             now = None
         if now != file.stamp:
             raise changed(file)
+    for folder in inventory.folders:
+        if _held_now(folder) != folder.held:
+            raise _changed(f"folder {shown(folder.path[:-1] or str(inventory.root))}")
 
 
 def changed(file: SourceFile) -> UnusableInputError:
     """The error for a file that was written to during a build."""
+    return _changed(f"file `{file.path}`")
+
+
+def _changed(what: str) -> UnusableInputError:
     return UnusableInputError(
-        f"the model file `{file.path}` changed while it was read",
+        f"the model {what} changed while it was read",
         hint="build again when whatever writes the model has finished",
     )
+
+
+def _held_now(folder: ListedFolder) -> int | None:
+    try:
+        with os.scandir(folder.source) as entries:
+            return sum(_mark(entry, folder.path) for entry in entries)
+    except OSError:
+        return None
+
+
+def _mark(entry: os.DirEntry[str], path: str) -> int:
+    """A number for an entry of the folder `path`; 0 for the product's own folder, which comes while a model is read."""
+    if path + entry.name == OWN_FOLDER:
+        return 0
+    return hash((entry.name, str(Path(entry.path).readlink()) if entry.is_symlink() else ""))
 
 
 def _reason(error: Exception) -> str:
@@ -189,12 +230,13 @@ class _Folder:
 
 
 class _Survey:
-    """One walk through a model: the files found, and the problems."""
+    """One walk through a model: the files and folders found, and the problems."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._seen = 0
         self.files: list[SourceFile] = []
+        self.folders: list[ListedFolder] = []
         self.problems: list[str] = []
 
     def walk(self) -> None:
@@ -202,8 +244,7 @@ class _Survey:
         while waiting and self._seen <= MOST_ENTRIES:
             folder = waiting.pop()
             try:
-                with os.scandir(folder.source) as entries:
-                    waiting.extend(below for entry in entries if (below := self._entry(entry, folder)))
+                waiting.extend(self._list(folder))
             except OSError as error:
                 self._refuse(folder.path, _reason(error))
         if self._seen > MOST_ENTRIES:
@@ -218,6 +259,17 @@ class _Survey:
             self._refuse(path, os.strerror(errno.EACCES).lower())
         else:
             self.files.append(SourceFile(path, source, Stamp.of(found)))
+
+    def _list(self, folder: _Folder) -> list[_Folder]:
+        """Look at what a folder holds; return the folders in it that have to be walked."""
+        below, held = [], 0
+        with os.scandir(folder.source) as entries:
+            for entry in entries:
+                held += _mark(entry, folder.path)
+                if found := self._entry(entry, folder):
+                    below.append(found)
+        self.folders.append(ListedFolder(folder.source, folder.path, held))
+        return below
 
     def _entry(self, entry: os.DirEntry[str], folder: _Folder) -> _Folder | None:
         """Note a file or a problem; return a folder that has to be walked."""

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mlops_deploy.api.build_model import build_model
 from mlops_deploy.compat import sniff
 from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.oci import packing
+from mlops_deploy.oci.archive import ArchiveFile
 from mlops_deploy.oci.partial import PartialFile
 from mlops_deploy.oci.types import Platform
 from mlops_deploy.spec.refs import ImageRef
@@ -74,6 +76,20 @@ def latin_1(folder):
     if shutil.which("localedef") is None or subprocess.run(make, capture_output=True, check=False).returncode:
         pytest.skip("no Latin-1 locale can be made here")
     return str(folder)
+
+
+@contextmanager
+def coming_while_it_is_read(path, monkeypatch):
+    """Let a file come when the first bytes of a model are read."""
+    real = os.readv
+
+    def readv(descriptor, rooms):
+        path.touch()
+        return real(descriptor, rooms)
+
+    with monkeypatch.context() as patching:
+        patching.setattr(os, "readv", readv)
+        yield
 
 
 class TestDeterminism:
@@ -372,6 +388,36 @@ class TestFailure:
         with pytest.raises(KeyboardInterrupt):
             built(model, shell, keeper)
         assert keeper.aborted == 1
+
+    @pytest.mark.parametrize("before", ["nothing", "half of it"])
+    def test_a_file_that_comes_while_the_model_is_read_is_refused_and_nothing_is_named(
+        self, model, shell, tmp_path, monkeypatch, before
+    ):
+        if before == "half of it":
+            built(model, shell, store_at(tmp_path / "s"), cache=tmp_path / "c")
+            (model / "model.bin").write_bytes(b"others")
+            named = (tmp_path / "s" / "index.json").read_bytes()
+        (tmp_path / "out").mkdir()
+        archives = [ArchiveFile(tmp_path / "out" / "x.tar", Platform("linux", "amd64")) for _ in range(2)]
+        with (
+            coming_while_it_is_read(model / "labels" / "new.txt", monkeypatch),
+            pytest.raises(UnusableInputError, match=r"^the model folder `labels` changed while it was read$") as caught,
+        ):
+            built(model, shell, store_at(tmp_path / "s"), archives[0], cache=tmp_path / "c")
+        assert (caught.value.exit_code, caught.value.hint[:11]) == (2, "build again")
+        assert not list((tmp_path / "out").iterdir())
+        if before == "nothing":
+            assert not (tmp_path / "s" / "index.json").exists()
+        else:
+            assert (tmp_path / "s" / "index.json").read_bytes() == named
+        again = built(model, shell, store_at(tmp_path / "s"), archives[1], cache=tmp_path / "c")
+        assert "labels/new.txt" in [file.path for file in again.carrier.metadata.files]
+
+    def test_the_store_may_come_inside_the_models_own_folder_while_it_is_read(self, model, shell):
+        place, cache = store_at(model / ".mlops" / "store"), model / ".mlops" / "cache" / "digests"
+        assert built(model, shell, place, cache=cache).bytes_read == sum(map(len, FILES.values()))
+        assert cache.exists()
+        assert built(model, shell, place, cache=cache).carrier.digest == built(model, shell).carrier.digest
 
     def test_what_failed_can_be_built_again(self, model, shell, tmp_path):
         class Full(Keeper):

@@ -338,7 +338,7 @@ class TestFailure:
         started = time.monotonic()
         with pytest.raises(UnusableInputError):
             pushed(model, shell, *places(registry, "t/digits:1", abreast=abreast))
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
         assert nothing_is_named(registry)
 
     @pytest.mark.parametrize("abreast", [1, 4])
@@ -370,6 +370,24 @@ class TestFailure:
         with pytest.raises(UnusableInputError, match=r"`0\.safetensors` changed"):
             pushed(model, shell, *places(registry, "t/digits:1"))
         assert nothing_is_named(registry)
+
+    @pytest.mark.parametrize("abreast", [1, 4])
+    def test_a_file_that_comes_while_the_others_are_sent_is_not_left_out(
+        self, registry, model, shell, monkeypatch, abreast
+    ):
+        real = os.readv
+
+        def readv(descriptor, rooms):
+            (model / "10.safetensors").write_bytes(b"z" * 20_000)
+            return real(descriptor, rooms)
+
+        with monkeypatch.context() as patching:
+            patching.setattr(os, "readv", readv)
+            with pytest.raises(UnusableInputError, match=f"the model folder `{model}` changed while it was read"):
+                pushed(model, shell, *places(registry, "t/digits:1", abreast=abreast))
+        assert nothing_is_named(registry)
+        made = pushed(model, shell, *places(registry, "t/digits:1", abreast=abreast))
+        assert "10.safetensors" in [file.path for file in made.carrier.metadata.files]
 
     @pytest.mark.parametrize("abreast", [1, 4])
     def test_a_read_error_names_the_file_and_the_place_and_nothing_is_pushed(
