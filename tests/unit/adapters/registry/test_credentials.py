@@ -288,15 +288,15 @@ def test_a_helper_that_fails_is_told_of_without_what_it_printed(machine, script,
 
 def test_a_helper_that_hangs_is_ended(machine, monkeypatch):
     assert helpers._SECONDS == 10
-    monkeypatch.setattr(helpers, "_SECONDS", 0.3)
+    monkeypatch.setattr(helpers, "_SECONDS", 2)
     pid = machine.folder / "pid"
     machine.helper("own", f"echo $$ > {pid}; exec sleep 1000")
     machine.docker(credHelpers={"r.test": "own"})
     begun = time.monotonic()
     credentials = machine.credentials()
     assert credentials.find("team/app") is None
-    assert time.monotonic() - begun < 5
-    assert credentials.trouble == ["the credential helper `docker-credential-own` did not answer in 0.3 s"]
+    assert time.monotonic() - begun < 30
+    assert credentials.trouble == ["the credential helper `docker-credential-own` did not answer in 2 s"]
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
 

@@ -135,10 +135,10 @@ def test_a_bomb_is_not_defused_but_refused(fake, layer):
 
 
 def test_silence_ends_and_the_rest_is_asked_for(fake, layer):
-    fake.fault(fake.bodies, Stalls(seconds=1.5, after=MIB))
-    begun = time.monotonic()
-    assert got(fake, layer, size=SIZE) == layer.data
-    assert time.monotonic() - begun < 1.4
+    fake.fault(fake.bodies, Stalls(seconds=30, after=MIB))
+    pace, begun = replace(QUICK, silence=0.5), time.monotonic()
+    assert b"".join(repository(fake.host, pace=pace).read(layer.digest, size=SIZE)) == layer.data
+    assert time.monotonic() - begun < 20
 
 
 def test_a_drip_is_as_silence(fake, layer):
@@ -147,7 +147,7 @@ def test_a_drip_is_as_silence(fake, layer):
     begun = time.monotonic()
     with pytest.raises(UnreachableError, match="next to nothing"):
         b"".join(repository(fake.host, pace=pace).read(layer.digest, size=SIZE))
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 20
 
 
 def test_a_registry_that_breaks_off_each_time_is_given_up(fake, layer):

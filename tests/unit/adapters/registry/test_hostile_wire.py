@@ -7,7 +7,7 @@ import subprocess
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -18,7 +18,7 @@ from mlops_deploy.errors import ContentMismatchError, UnreachableError
 from mlops_deploy.spec.refs import Digest
 from tests.unit.adapters.registry.clients import QUICK, repository
 
-PACE = replace(QUICK, tries=2, connects=2, silence=0.3, commit=0.3)
+PACE = replace(QUICK, tries=2, connects=2, silence=0.3, commit=0.3, token=0.5, farewell=0.3)
 DIGEST = Digest("a" * 64)
 STARTED = b"HTTP/1.1 202 Accepted\r\nLocation: /v2/team/digits/blobs/uploads/1\r\nContent-Length: 0\r\n\r\n"
 
@@ -90,7 +90,7 @@ def test_a_trickle_ends(first, again):
     begun = time.monotonic()
     with peer(repeating(first, again)) as host, pytest.raises((UnreachableError, ContentMismatchError)):
         b"".join(repository(host, pace=replace(PACE, tries=1)).read(DIGEST, size=100_000))
-    assert time.monotonic() - begun < 12
+    assert time.monotonic() - begun < 30
 
 
 UNAUTHORIZED = b'HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer realm="/token"\r\nContent-Length: 0\r\n\r\n'
@@ -137,7 +137,7 @@ def test_a_token_server_that_drips_is_not_waited_for(drip):
     begun = time.monotonic()
     with peer(tokens(drip, drip)) as host, pytest.raises(UnreachableError, match=f"registry `{host}`"):
         repository(host, pace=PACE).resolve("1")
-    assert time.monotonic() - begun < 8
+    assert time.monotonic() - begun < 30
 
 
 def test_a_token_server_that_dripped_once_is_asked_again():
@@ -188,12 +188,20 @@ def test_what_is_no_answer_is_one_clear_error(answer):
             assert caught.value.message.isprintable()
 
 
-def test_a_registry_that_stops_reading_does_not_hang_a_write():
+@pytest.fixture
+def over():
+    """Set at the end: what a peer waits for that does nothing more."""
+    over = Event()
+    yield over
+    over.set()
+
+
+def test_a_registry_that_stops_reading_does_not_hang_a_write(over):
     def talk(connection):
         if head(connection).startswith(b"POST"):
             connection.sendall(STARTED)
             head(connection)
-        time.sleep(20)
+        over.wait(60)
 
     data = bytes(16 * 2**20)
     begun = time.monotonic()
@@ -201,17 +209,17 @@ def test_a_registry_that_stops_reading_does_not_hang_a_write():
         upload = repository(host, pace=replace(PACE, tries=1)).upload(len(data), lambda: [data])
         with pytest.raises(UnreachableError, match=r"it has taken nothing for 0\.3 s"):
             upload.write(memoryview(data))
-        assert time.monotonic() - begun < 8
+        assert time.monotonic() - begun < 30
         upload.abort()
 
 
-def test_a_refusal_is_heard_although_nobody_reads():
+def test_a_refusal_is_heard_although_nobody_reads(over):
     def talk(connection):
         if head(connection).startswith(b"POST"):
             connection.sendall(STARTED)
             head(connection)
             connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 7\r\n\r\nno room")
-            time.sleep(5)
+            over.wait(60)
 
     data = bytes(64 * 2**20)
     begun = time.monotonic()
@@ -219,7 +227,7 @@ def test_a_refusal_is_heard_although_nobody_reads():
         upload = repository(host, pace=replace(PACE, silence=60)).upload(len(data), lambda: [data])
         with pytest.raises(Exception, match="no room"):
             upload.write(memoryview(data))
-        assert time.monotonic() - begun < 4
+        assert time.monotonic() - begun < 30
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +242,7 @@ def certificate(tmp_path_factory):
     return folder
 
 
-def test_over_tls_tickets_are_no_answer_and_an_answer_is_one(certificate):
+def test_over_tls_tickets_are_no_answer_and_an_answer_is_one(certificate, over):
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(certificate / "crt", certificate / "key")
     got = []
@@ -248,8 +256,7 @@ def test_over_tls_tickets_are_no_answer_and_an_answer_is_one(certificate):
             connection.sendall(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
             head(connection)
             connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
-            time.sleep(0.2)
-        time.sleep(3)
+        over.wait(60)
 
     with peer(talk, lambda sock: server.wrap_socket(sock, server_side=True)) as host:
         name, _, port = host.partition(":")
@@ -260,9 +267,9 @@ def test_over_tls_tickets_are_no_answer_and_an_answer_is_one(certificate):
             first.send(memoryview(bytes(2**19)))
         assert first.answer().status == 202
         second = Outgoing(pool, "PATCH", f"https://{host}/early", {"Content-Length": str(2**40)}, Pace())
-        time.sleep(0.1)
         with pytest.raises(AnsweredError):
-            second.send(memoryview(bytes(2**19)))
+            for _ in range(2000):  # far more than is taken by buffers that nobody empties
+                second.send(memoryview(bytes(2**19)))
         assert second.answer().status == 413
         assert pool.num_connections == 1
         pool.close()

@@ -122,7 +122,7 @@ def test_rights_that_are_never_had_end_in_bounded_time(step):
         begun = time.monotonic()
         with pytest.raises(UnusableInputError, match="401"):
             Layer.of(1000).push(repository(fake.host))
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 30
         assert len(fake.steps("start")) <= upload_module._BREAKS
         assert len(fake.steps(step)) <= 2 * upload_module._BREAKS
         assert not half_done(fake)
