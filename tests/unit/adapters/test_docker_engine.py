@@ -213,7 +213,7 @@ def test_an_engine_that_takes_the_connection_and_says_nothing(tmp_path, monkeypa
         listener.listen()
         started = time.monotonic()
         assert not engine.ping()
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize("context", ["nothing", "../x"])

@@ -207,7 +207,7 @@ def test_what_drips_is_not_waited_for(monkeypatch, part):
     try:
         with pytest.raises(UnreachableError):
             list(HttpWeb().read(Remote(url=url, size=1_000_000)))
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 30
     finally:
         over.set()
         listener.close()

@@ -293,7 +293,7 @@ class TestBounds:
         try:
             yield
             assert tracemalloc.get_traced_memory()[1] < 300 * 2**20
-            assert time.monotonic() - started < 20
+            assert time.monotonic() - started < 60
         finally:
             tracemalloc.stop()
 

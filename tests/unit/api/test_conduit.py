@@ -83,10 +83,11 @@ def test_breaking_off_makes_the_consumer_fail():
 
 def test_breaking_off_frees_a_put_whose_consumer_hangs(monkeypatch):
     monkeypatch.setattr(conduit_module, "_PATIENCE", 0.05)
-    release = threading.Event()
+    hanging, release = threading.Event(), threading.Event()
 
     def hang(source):
         for _ in source:
+            hanging.set()
             release.wait()
 
     conduit, failures = Conduit(hang), []
@@ -99,11 +100,9 @@ def test_breaking_off_frees_a_put_whose_consumer_hangs(monkeypatch):
 
     putting = threading.Thread(target=put)
     putting.start()
-    time.sleep(0.05)
-    started = time.monotonic()
+    assert hanging.wait(20)
     conduit.break_off()
-    putting.join(1)
+    putting.join(20)
     assert not putting.is_alive()
     assert len(failures) == 1
-    assert time.monotonic() - started < 1
     release.set()

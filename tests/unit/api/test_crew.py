@@ -36,7 +36,7 @@ def test_every_job_is_done_once_and_all_workers_are_closed():
 
 
 def test_they_work_side_by_side():
-    together = threading.Barrier(4, timeout=10)
+    together = threading.Barrier(4, timeout=60)
     Crew([Worker(lambda job: together.wait()) for _ in range(4)], range(8), Pace(4)).run()
 
 
@@ -70,7 +70,7 @@ def test_the_first_failure_is_raised_and_ends_all_others():
     def wait(job):
         if job == 3:
             raise ValueError("of job 3")
-        assert released.wait(10)
+        assert released.wait(60)
 
     workers = [Waiting(wait) for _ in range(4)]
     with pytest.raises(ValueError, match="of job 3"):
@@ -85,12 +85,12 @@ def test_one_that_hangs_is_left_behind(monkeypatch):
     def work(job):
         if job:
             raise KeyboardInterrupt
-        released.wait(10)
+        released.wait(60)
 
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         Crew([Worker(work), Worker(work)], range(2), Pace(2)).run()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20
     released.set()
 
 

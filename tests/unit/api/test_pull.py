@@ -322,7 +322,7 @@ def test_who_holds_the_fifo_open_holds_up_nobody_for_ever(volume, monkeypatch):
     holder = os.open(volume.path / "v" / ".alive", os.O_RDWR)
     started = time.monotonic()
     assert not pull(volume).found
-    assert 0.9 < time.monotonic() - started < 10
+    assert 0.9 < time.monotonic() - started < 30
     assert dead.exists()
     os.close(holder)
     assert pull(volume).found

@@ -100,7 +100,7 @@ def test_the_first_failure_is_told_and_ends_the_other_layer(tmp_path, two):
     begun, failed, read = threading.Event(), threading.Event(), []
 
     def fail(at):
-        begun.wait(5)
+        begun.wait(20)
         failed.set()
         raise OSError("the first")
 
@@ -108,8 +108,8 @@ def test_the_first_failure_is_told_and_ends_the_other_layer(tmp_path, two):
         read.append(at)
         if at > 10_000:
             begun.set()
-            failed.wait(5)
-            time.sleep(0.01)
+            failed.wait(20)
+            time.sleep(0.05)
 
     layers.before = {small: fail, large: wait}
     with pytest.raises(OSError, match="the first"):
@@ -123,7 +123,7 @@ def test_who_asks_to_stop_is_obeyed_by_all_layers(tmp_path, two):
 
     def slowly(at):
         read.append(at)
-        time.sleep(0.005)
+        time.sleep(0.05)
 
     def stop(done):
         raise KeyboardInterrupt

@@ -145,8 +145,8 @@ def test_what_a_server_says_before_it_is_ready_comes_first_when_it_is(served):
 
 
 def test_a_server_that_loads_for_too_long_is_ended_at_the_deadline(served):
-    slow = replace(served, deadline=1.5, env={"LOAD_SECONDS": "60"})
-    with pytest.raises(NeverReadyError, match=r"not ready within 1.5 s: not ready \((endpoint|process)\)") as refused:
+    slow = replace(served, deadline=6, env={"LOAD_SECONDS": "60"})
+    with pytest.raises(NeverReadyError, match=r"not ready within 6 s: not ready \((endpoint|process)\)") as refused:
         serving(slow, preset()).run(Watcher().log, Watcher().ready)
     assert "ready.deadline" in refused.value.hint
     assert not pids_of(str(served.path))
@@ -160,7 +160,7 @@ def test_a_check_that_hangs_does_not_outlast_the_deadline(served):
     started = time.monotonic()
     with pytest.raises(NeverReadyError, match="the check did not end"):
         serving(replace(served, deadline=1.5), hanging).run(Watcher().log, Watcher().ready)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 40
 
 
 def test_an_interrupt_before_it_is_ready_is_an_interrupt_and_leaves_no_server(served):

@@ -139,7 +139,7 @@ def test_one_that_is_told_to_end_does_so_at_once_and_the_next_one_ends_the_work(
     process = bootstrap.start()
     until(lambda: [*bootstrap.volume.glob("v/.*/model/weights")], 20)
     process.terminate()
-    process.communicate(timeout=10)
+    process.communicate(timeout=25)
     assert process.returncode == 143
     bootstrap.registry.heal()
     assert bootstrap.run()[0] == 0

@@ -195,7 +195,7 @@ def test_a_sink_that_hangs_does_not_keep_the_program(tmp_path, monkeypatch):
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         streamed(plan_of(tmp_path / "m"), Interrupting(), Hanging())
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20
     release.set()
 
 
