@@ -33,10 +33,10 @@ def test_what_is_there_comes_at_once_and_what_is_new_when_it_comes(api, cluster)
     first = api.put("some/thing", {"one": 1})
     assert cluster.look("some/thing", 0) == ({"one": 1}, first)
     timer = threading.Timer(0.2, lambda: api.put("some/thing", {"two": 2}))
-    timer.start()
     begun = time.monotonic()
+    timer.start()
     assert cluster.look("some/thing", first) == ({"two": 2}, first + 1)
-    assert 0.1 < time.monotonic() - begun < 5
+    assert 0.1 < time.monotonic() - begun < 20
 
 
 def test_without_news_the_old_comes_when_the_wait_is_over(api, cluster, monkeypatch):

@@ -25,7 +25,7 @@ def test_a_value_is_written_when_nobody_else_has_written_it(state, keeper):
     assert keeper.put("live", None, 1, 1) == Written(index=2)
     stored = keeper.get("live")
     assert (stored.value, stored.index) == (None, 2)
-    assert 0 <= stored.age < 5
+    assert 0 <= stored.age < 60
 
 
 def test_names_are_checked_and_kept_apart(state, keeper):
@@ -58,9 +58,9 @@ def test_a_freeze_needs_no_lease(keeper):
 
 
 def test_a_lease_that_is_over_is_worth_nothing(state, keeper):
-    state.lease(ttl=0.3)
+    state.lease(ttl=60)
     assert isinstance(keeper.put("live", 1, 0, 1), Written)
-    time.sleep(0.4)
+    edit(state, "lease", since=time.clock_gettime(time.CLOCK_BOOTTIME) - 61)
     assert fenced(keeper.put("live", 2, 1, 1))
     assert fenced(keeper.append("r-1", "x", 0, 1))
     assert fenced(keeper.commit(Route(), 0, 1))
