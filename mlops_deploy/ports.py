@@ -422,7 +422,7 @@ class Rolling(Protocol):
         ...
 
     def prove(self, server: str, command: Sequence[str], seconds: float) -> str | None:
-        """Run the server's own proof that its model answers inside it; None when it ends with 0, else why not."""
+        """Run the server's own proof that its model answers inside it; None when it says so with exit 0, else why."""
         ...
 
     def promote(self, deployment: str) -> None:

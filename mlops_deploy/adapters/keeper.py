@@ -26,6 +26,10 @@ PATIENCE: Final = 10.0
 _RELOAD: Final = 30.0
 """Seconds for a new configuration: checked, taken over, and if need be taken back."""
 
+_LOOKS: Final = frozenset({"observed", "ask", "get", "keys", "journals", "read"})
+"""The requests that change nothing, so that sending one again is never wrong."""
+
+_TRIES: Final = 3
 _LIMIT: Final = 64 << 20
 _HINT: Final = "see `mlops-deploy status`, then run this again"
 
@@ -44,6 +48,10 @@ class Stream(Protocol):
     def close(self) -> None:
         """End it."""
         ...
+
+
+class _WordlessError(ConnectionError):
+    """The stream has ended, and nothing has come."""
 
 
 class KeeperClient:
@@ -120,14 +128,16 @@ class KeeperClient:
         return self._call(op, max(seconds, self._patience), fields).get("ok")
 
     def _call(self, op: str, seconds: float, fields: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-        """Send a request and wait for its answer; whatever goes wrong meanwhile, the stream is not used again."""
+        """Send a request and wait for its answer; whatever goes wrong meanwhile, the stream is not used again.
+
+        One that changes nothing is sent again, over a new stream, when the stream has ended without a word: who carries
+        it may have taken a keeper that was about to start for one that had ended, as Nomad's Docker driver does.
+        """
         self._id += 1
-        request = {"keeper": VERSION, "id": self._id, "op": op, **fields}
+        request = json.dumps({"keeper": VERSION, "id": self._id, "op": op, **fields}).encode() + b"\n"
         until = time.monotonic() + seconds
         try:
-            stream = self._open()
-            stream.send(json.dumps(request).encode() + b"\n", seconds)
-            answer = _answer(_line(stream, until), self._id)
+            answer = _answer(self._heard(request, until, _TRIES if op in _LOOKS else 1), self._id)
         except OSError as error:
             self.close()
             raise UnreachableError(f"the router's keeper does not answer: {_reason(error)}", hint=_HINT) from error
@@ -137,6 +147,19 @@ class KeeperClient:
         if "error" in answer:
             _raise(answer["error"])
         return answer
+
+    def _heard(self, request: bytes, until: float, tries: int) -> bytes:
+        """The line that answers `request`, which is sent at most so many times."""
+        while True:
+            stream = self._open()
+            stream.send(request, max(until - time.monotonic(), 0.0))
+            try:
+                return _line(stream, until)
+            except _WordlessError:
+                tries -= 1
+                if not tries:
+                    raise
+                self.close()
 
     def _open(self) -> Stream:
         """The stream, a new one where something came or ended unasked."""
@@ -187,6 +210,8 @@ def _line(stream: Stream, until: float) -> bytes:
         if left <= 0:
             raise TimeoutError("its time is over")
         part = stream.receive(left)
+        if not part and not line:
+            raise _WordlessError("it has ended")
         if not part:
             raise ConnectionError(line.decode(errors="replace").strip()[-300:] or "it has ended")
         line += part

@@ -33,7 +33,8 @@ class Readiness:
     """What proves that this very model answers.
 
     `path` answers `status`, and each key of `json` (dotted, `[]` for any item of a list) holds its text. `version_in`
-    is where an inference answer carries the identity. `command`, run beside the server, checks all of it by itself.
+    is where an inference answer carries the identity. `command`, run beside the server, checks all of it by itself, and
+    says what it has found.
     `endpoint` answers `status` once a model is loaded, whichever version it is: what a router asks again and again.
     """
 

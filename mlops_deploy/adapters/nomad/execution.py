@@ -36,7 +36,9 @@ def exec_stream(client: NomadClient, alloc_id: str, task: str, argv: Sequence[st
 class Execution:
     """A program in a task, as a stream of the keeper's kind; `code` is what it ended with, None until that is known.
 
-    A connection that ends says nothing of how the program did.
+    A connection that ends says nothing of how the program did. Nor does a zero without a word: Nomad's Docker driver
+    (2.0.5) looks whether a program runs as soon as the engine has taken the request, and takes one that the engine has
+    not started yet for one that has ended well.
     """
 
     def __init__(self, cluster: Cluster, path: str, what: dict[str, str]) -> None:

@@ -62,7 +62,9 @@ class NomadKeeper:
 
     def configure(self, config: str) -> bool:
         """See `ports.Keeper`. First the router, which checks it; then the ledger, for when the router starts again."""
-        changed = self._router.configure(checked_config(config))
+        checked = checked_config(config)
+        self._router.observed()  # a write is sent once, so not over a stream whose program may never begin
+        changed = self._router.configure(checked)
         return self._ledger.configure(config) or changed
 
     def close(self) -> None:

@@ -73,14 +73,17 @@ class NomadRolling:
             stream = exec_stream(self._client, server, "server", command)
         except UnreachableError as error:
             return error.message
+        said = False
         try:
             while stream.receive(seconds):
-                pass
+                said = True
         except OSError as error:
             return None if stream.code == 0 else str(error)
         finally:
             stream.close()
-        return None if stream.code == 0 else "the connection ended before its proof did"
+        if stream.code != 0:
+            return "the connection ended before its proof did"
+        return None if said else "its proof has said nothing, as one that never ran"
 
     def promote(self, deployment: str) -> None:
         """See `ports.Rolling`."""

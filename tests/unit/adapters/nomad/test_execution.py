@@ -252,7 +252,8 @@ def ended(code):
 @pytest.mark.parametrize(
     ("play", "why"),
     [
-        (ended(0), None),
+        (lambda peer: (peer.out(b"ready\n"), ended(0)(peer)), None),
+        (ended(0), "its proof has said nothing, as one that never ran"),
         (ended(3), "it has ended with exit code 3"),
         (lambda peer: peer.send(CLOSE, struct.pack("!H", 1000)), "the connection ended before its proof did"),
         (lambda peer: (peer.out(b"ready\n"), peer.send(CLOSE, b"")), "the connection ended before its proof did"),
@@ -261,7 +262,7 @@ def ended(code):
         (lambda peer: (peer.out(b"half a wo", "stderr"), peer.send(CLOSE, b"")), "half a wo"),
     ],
 )
-def test_only_exit_code_zero_is_a_proof(play, why):
+def test_only_a_word_and_exit_code_zero_are_a_proof(play, why):
     def accepted(peer):
         peer.accept()
         play(peer)
