@@ -1,9 +1,10 @@
 """Credentials where `docker login` and `podman login` leave them.
 
-The first of these files that knows the registry is believed, in the order of podman and skopeo:
-`$REGISTRY_AUTH_FILE` (then no other file is read), `$XDG_RUNTIME_DIR/containers/auth.json` (without that variable
-`/run/containers/UID/auth.json`), `$XDG_CONFIG_HOME/containers/auth.json`, `$DOCKER_CONFIG/config.json` or
-`~/.docker/config.json`. Within a file, as docker does: `credHelpers`, `credsStore`, `auths`. A `.netrc` is not read.
+The first of these that knows the registry is believed, in the order of podman and skopeo: `$REGISTRY_AUTH_FILE` (then
+nothing else is read), `$XDG_RUNTIME_DIR/containers/auth.json` (without that variable `/run/containers/UID/auth.json`),
+`$XDG_CONFIG_HOME/containers/auth.json`, then docker's: what `DOCKER_AUTH_CONFIG` itself holds, and
+`$DOCKER_CONFIG/config.json` or `~/.docker/config.json`. Within a file, as docker does: `credHelpers`, `credsStore`,
+`auths`; of the variable `auths` alone. A `.netrc` is not read.
 """
 
 import binascii
@@ -22,6 +23,7 @@ from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.ports import Runner
 
 _LARGEST: Final = 2**22
+_VARIABLE: Final = "DOCKER_AUTH_CONFIG"
 
 
 class Credentials:
@@ -30,7 +32,8 @@ class Credentials:
     def __init__(self, registry: str, environ: Mapping[str, str], runner: Runner) -> None:
         self._registry = registry
         self._keys = credential_keys(registry)
-        self._files = tuple(_files(environ))
+        self._places = tuple(_places(environ))
+        self._variable = environ.get(_VARIABLE, "").strip()
         self._runner = runner
         self._asked: dict[tuple[str, str], Identity | None] = {}
         self.trouble: list[str] = []
@@ -39,19 +42,33 @@ class Credentials:
     def find(self, repository: str) -> Identity | None:
         """Who we are towards the registry's `repository`; None for nobody.
 
-        Raises `UnusableInputError` for a file that cannot be read. A helper that fails counts as one that knows
-        nothing, and is told of in `trouble`.
+        Raises `UnusableInputError` for a file that cannot be read, or is no JSON. A helper that fails counts as one
+        that knows nothing, and is told of in `trouble`.
         """
-        return next((found for file in self._files if (found := self._in_file(file, repository))), None)
+        return next((found for place in self._places if (found := self._in(place, repository))), None)
 
-    def _in_file(self, path: Path, repository: str) -> Identity | None:
-        document = _read(path)
+    def _in(self, place: Path | None, repository: str) -> Identity | None:
+        if place is None:
+            return self._in_auths(_VARIABLE, _parsed(_VARIABLE, self._variable or "{}"), repository)
+        document = _read(place)
         helpers, store = _map(document.get("credHelpers")), document.get("credsStore")
         for key in self._keys:
             if isinstance(name := helpers.get(key), str):
                 return self._ask(name, key)
         found = self._ask(store, self._keys[0]) if store and isinstance(store, str) else None
-        return found or _in_auths(path, _map(document.get("auths")), self._registry, self._keys, repository)
+        return found or self._in_auths(str(place), document, repository)
+
+    def _in_auths(self, source: str, document: Mapping[str, Any], repository: str) -> Identity | None:
+        """The entry of the longest part of the repository's name, else of the registry under any of its names."""
+        auths = _map(document.get("auths"))
+        parts = repository.split("/")
+        names = [f"{self._registry}/{'/'.join(parts[:count])}" for count in range(len(parts), 0, -1)]
+        hosts = {*self._keys, self._registry}
+        legacy = [key for key in auths if _host_of(key) in hosts]
+        for key in (*names, *self._keys, *legacy):
+            if key in auths and (found := _entry(source, key, _map(auths[key]))):
+                return found
+        return None
 
     def _ask(self, name: str, server: str) -> Identity | None:
         if (name, server) not in self._asked:
@@ -63,7 +80,8 @@ class Credentials:
         return self._asked[name, server]
 
 
-def _files(environ: Mapping[str, str]) -> Iterator[Path]:
+def _places(environ: Mapping[str, str]) -> Iterator[Path | None]:
+    """The files in their order, and None for the variable that is one itself."""
     if chosen := environ.get("REGISTRY_AUTH_FILE"):
         if not Path(chosen).exists():
             raise UnusableInputError(
@@ -75,37 +93,29 @@ def _files(environ: Mapping[str, str]) -> Iterator[Path]:
     runtime = environ.get("XDG_RUNTIME_DIR") or f"/run/containers/{os.getuid()}"
     yield Path(runtime, "containers" if environ.get("XDG_RUNTIME_DIR") else "", "auth.json")
     yield Path(environ.get("XDG_CONFIG_HOME") or home / ".config", "containers", "auth.json")
+    yield None
     yield Path(environ.get("DOCKER_CONFIG") or home / ".docker", "config.json")
 
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         with path.open("rb") as file:
-            document = json.loads(file.read(_LARGEST) or b"{}")
+            return _parsed(str(path), file.read(_LARGEST) or b"{}")
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise UnusableInputError(f"the credentials in `{path}` cannot be read: {error.strerror}") from None
+
+
+def _parsed(source: str, text: bytes | str) -> Mapping[str, Any]:
+    try:
+        document = json.loads(text)
     except (ValueError, RecursionError) as error:
         place = f" at line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise UnusableInputError(f"`{path}` is no JSON{place}", hint="mend it, or log in anew") from None
+        raise UnusableInputError(f"`{source}` is no JSON{place}", hint=_way_out(source)) from None
     if not isinstance(document, dict):
-        raise UnusableInputError(f"`{path}` holds no JSON object", hint="mend it, or log in anew")
+        raise UnusableInputError(f"`{source}` holds no JSON object", hint=_way_out(source))
     return document
-
-
-def _in_auths(
-    path: Path, auths: Mapping[str, Any], registry: str, keys: tuple[str, ...], repository: str
-) -> Identity | None:
-    """The entry of the longest part of the repository's name, else of the registry under any of its names."""
-    parts = repository.split("/")
-    names = [f"{registry}/{'/'.join(parts[:count])}" for count in range(len(parts), 0, -1)]
-    hosts = {*keys, registry}
-    legacy = [key for key in auths if _host_of(key) in hosts]
-    for key in (*names, *keys, *legacy):
-        if key in auths and (found := _entry(path, key, _map(auths[key]))):
-            return found
-    return None
 
 
 def _host_of(key: str) -> str | None:
@@ -114,8 +124,8 @@ def _host_of(key: str) -> str | None:
     return rest.partition("/")[0] if scheme else None
 
 
-def _entry(path: Path, key: str, entry: Mapping[str, Any]) -> Identity | None:
-    source = f"`{path}` for `{key}`"
+def _entry(place: str, key: str, entry: Mapping[str, Any]) -> Identity | None:
+    source = f"`{place}` for `{key}`"
     user, password = entry.get("username"), entry.get("password")
     if auth := entry.get("auth"):
         user, password = _decoded(auth, source)
@@ -131,7 +141,13 @@ def _decoded(auth: object, source: str) -> tuple[str, str]:
         user, colon, password = b64decode("".join(str(auth).split()), validate=True).decode().partition(":")
         if colon:
             return user, password.strip("\0")
-    raise UnusableInputError(f"the entry `auth` in {source} is not the base64 of `USER:PASSWORD`", hint="log in anew")
+    raise UnusableInputError(
+        f"the entry `auth` in {source} is not the base64 of `USER:PASSWORD`", hint=_way_out(source)
+    )
+
+
+def _way_out(source: str) -> str:
+    return "mend the variable, or unset it" if source.lstrip("`").startswith(_VARIABLE) else "mend it, or log in anew"
 
 
 def _map(value: object) -> Mapping[str, Any]:

@@ -40,6 +40,9 @@ class Machine:
     def podman(self, **document):
         return self.write("run/containers/auth.json", document)
 
+    def variable(self, document):
+        self.environ["DOCKER_AUTH_CONFIG"] = document if isinstance(document, str) else json.dumps(document)
+
     def helper(self, name, script):
         file = self.write(f"bin/docker-credential-{name}", f"#!/bin/sh\n{script}\n")
         file.chmod(0o755)
@@ -77,6 +80,8 @@ def test_order_of_files(machine):
     machine.write("other/config.json", {"auths": {"r.test": entry("DOCKER_CONFIG")}})
     machine.environ["DOCKER_CONFIG"] = str(machine.folder / "other")
     assert machine.user() == "DOCKER_CONFIG"
+    machine.variable({"auths": {"r.test": entry("variable")}})
+    assert machine.user() == "variable"
     machine.write("home/.config/containers/auth.json", {"auths": {"r.test": entry("config")}})
     assert machine.user() == "config"
     machine.write("xdg/containers/auth.json", {"auths": {"r.test": entry("XDG_CONFIG_HOME")}})
@@ -102,6 +107,35 @@ def test_a_chosen_file_is_the_only_one(machine):
     machine.environ["REGISTRY_AUTH_FILE"] = str(machine.folder / "absent.json")
     with pytest.raises(UnusableInputError, match=r"absent\.json"):
         machine.user()
+
+
+@pytest.mark.parametrize("absent", ["", " \n", "{}", '{"auths": {}}', '{"auths": {"other.test": {"auth": "YTpi"}}}'])
+def test_a_variable_that_does_not_know_the_registry_leaves_it_to_docker_s_file(machine, absent):
+    machine.docker(auths={"r.test": entry("docker")})
+    machine.variable(absent)
+    assert machine.user() == "docker"
+
+
+def test_the_variable_is_told_by_its_name_and_not_shown(machine):
+    machine.docker(credHelpers={"r.test": "never-asked"})
+    machine.variable({"auths": {"https://r.test/v1/": entry("ann")}})
+    found = machine.credentials().find("team/app")
+    assert (found.user, found.secret.reveal()) == ("ann", SECRET)
+    assert found.source == "`DOCKER_AUTH_CONFIG` for `https://r.test/v1/`"
+
+
+def test_helpers_of_the_variable_are_those_of_whoever_runs_jobs(machine):
+    machine.helper("there", 'printf \'{"Username":"helper","Secret":"x"}\'')
+    machine.variable({"credHelpers": {"r.test": "there"}, "credsStore": "there", "auths": {"r.test": entry("ann")}})
+    assert machine.user() == "ann"
+    machine.variable({"credHelpers": {"r.test": "there"}, "credsStore": "there"})
+    assert machine.user() is None
+
+
+def test_a_chosen_file_counts_more_than_the_variable(machine):
+    machine.variable({"auths": {"r.test": entry("variable")}})
+    machine.environ["REGISTRY_AUTH_FILE"] = str(machine.write("chosen.json", {}))
+    assert machine.user() is None
 
 
 def test_netrc_is_not_read(machine):
@@ -215,6 +249,19 @@ def test_a_broken_file_is_an_error_with_its_place(machine, text):
         machine.user()
     assert str(file) in str(caught.value)
     assert SECRET not in f"{caught.value}{caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    "text", [*BROKEN, '{"auths": {"r.test": {"auth": "c4nary-s3cret"}}}'], ids=range(len(BROKEN) + 1)
+)
+def test_a_broken_variable_is_an_error_that_does_not_show_it(machine, text):
+    machine.docker(auths={"r.test": entry("docker")})
+    machine.variable(text)
+    with pytest.raises(UnusableInputError) as caught:
+        machine.user()
+    assert "`DOCKER_AUTH_CONFIG`" in str(caught.value)
+    assert caught.value.hint == "mend the variable, or unset it"
+    assert SECRET not in f"{caught.value}{caught.value.__cause__}"
 
 
 @pytest.mark.parametrize(
