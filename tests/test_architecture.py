@@ -38,6 +38,7 @@ ALLOWED = {
         "adapters.faults",
         "adapters.network",
         "adapters.registry.addresses",
+        "adapters.registry.hosts",
         "adapters.process",
         "adapters.keeper",
         "adapters.keeper_exec",

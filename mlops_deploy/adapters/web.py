@@ -17,6 +17,7 @@ from urllib3.exceptions import HTTPError
 
 from mlops_deploy.adapters.network import never_connected, reason
 from mlops_deploy.adapters.registry.addresses import kind
+from mlops_deploy.adapters.registry.hosts import is_loopback
 from mlops_deploy.errors import UnreachableError, UnusableInputError
 from mlops_deploy.oci.inventory import Remote
 from mlops_deploy.spec.url import shown_url
@@ -34,7 +35,6 @@ _OK, _PARTIAL, _NO_SUCH_RANGE = 200, 206, 416
 _LATER: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+)")
 _AS_IT_IS: Final = {"Accept-Encoding": "identity"}
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class _AgainError(Exception):
@@ -78,7 +78,7 @@ class HttpWeb:
 def _session(url: str) -> requests.Session:
     """A session that follows no redirection to a plain `http://`, unless such a place on loopback was named itself."""
     found = urlsplit(url)
-    plain = found.scheme == "http" and found.hostname in _LOOPBACK
+    plain = found.scheme == "http" and is_loopback(found.hostname or "")
     if found.scheme != "https" and not plain:
         raise UnusableInputError(
             f"`{shown_url(url)}` is not fetched: only `https://` is", hint="name the file by `https://`"

@@ -144,10 +144,24 @@ def test_a_file_without_a_size_is_refused(server):
         HttpWeb().look(server.url)
 
 
-@pytest.mark.parametrize("url", ["http://example.com/x", "ftp://example.com/x", "file:///etc/passwd", "https://"])
+@pytest.mark.parametrize(
+    "url", ["http://example.com/x", "http:///x", "ftp://example.com/x", "file:///etc/passwd", "https://"]
+)
 def test_only_https_is_fetched(url):
     with pytest.raises(UnusableInputError):
         HttpWeb().look(url)
+
+
+def test_this_machine_is_asked_by_http_by_any_of_its_names(server):
+    assert HttpWeb().look(server.url.replace("127.0.0.1", "LOCALHOST")).size == len(DATA)
+    with pytest.raises(UnreachableError, match="connection refused"):
+        HttpWeb().look("http://127.0.0.2:1/x")
+
+
+@pytest.mark.parametrize("host", ["localhost.example.com", "127.0.0.1.example.com", "0.0.0.1"])
+def test_what_only_looks_like_this_machine_is_not(host):
+    with pytest.raises(UnusableInputError, match="only `https://` is"):
+        HttpWeb().look(f"http://{host}:1/x")
 
 
 def test_a_redirection_is_followed_but_not_in_a_circle(server):
