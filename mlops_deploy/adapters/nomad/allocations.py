@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final, Self
 
 from mlops_deploy.adapters.faults import CRASHES, SETTLED, Fault, bootstrap_ended, crashing, starved
+from mlops_deploy.adapters.nomad.evaluations import Blocked
 from mlops_deploy.adapters.nomad.placement import awaits_volume, may_pass, obstacles
 from mlops_deploy.adapters.nomad.slot_job import SlotJob
 from mlops_deploy.ports import Task
@@ -153,18 +154,6 @@ class Allocation:
     def active(self) -> bool:
         """Whether anything of it may still run."""
         return self.status in ACTIVE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blocked:
-    """An evaluation that found no place; `metric` is what the scheduler says, `since` in seconds since 1970.
-
-    `changing` while something of the service is about to leave a node.
-    """
-
-    metric: Mapping[str, Any]
-    since: float
-    changing: bool = False
 
 
 def current(job: SlotJob | None, allocations: Sequence[Allocation]) -> Allocation | None:

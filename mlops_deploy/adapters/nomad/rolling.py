@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from mlops_deploy.adapters.faults import Fault
-from mlops_deploy.adapters.nomad.allocations import Allocation, Blocked, judge, started_by
+from mlops_deploy.adapters.nomad.allocations import Allocation, judge, started_by
 from mlops_deploy.adapters.nomad.client import NomadClient, Reply
+from mlops_deploy.adapters.nomad.evaluations import blocked_at_first
 from mlops_deploy.adapters.nomad.execution import exec_stream
 from mlops_deploy.adapters.nomad.forecasting import forecast
 from mlops_deploy.adapters.nomad.slot_job import SlotJob
@@ -18,7 +19,6 @@ from mlops_deploy.spec.owner import Owner
 
 _SHOWN: Final = 20
 _TAIL: Final = 8192
-_NS: Final = 1_000_000_000
 
 
 class NomadRolling:
@@ -124,7 +124,7 @@ class NomadRolling:
             if one.wanted and isinstance(said, Fault):
                 return self._told(said, one)
         if not ours and isinstance(
-            said := judge(job, (), blocked=_blocked(job, evaluations), now=evaluations.date), Fault
+            said := judge(job, (), blocked=blocked_at_first(job, evaluations.body), now=evaluations.date), Fault
         ):
             return Cause(kind=said.kind, message=said.message)
         if deployment is not None and deployment["Status"] in {"failed", "cancelled"}:
@@ -139,15 +139,6 @@ class NomadRolling:
     def _lines(self, one: Allocation, task: str) -> tuple[str, ...]:
         said = "".join(self._client.logs(one.id, task, stream, _TAIL) for stream in ("stdout", "stderr"))
         return tuple(said.splitlines()[-_SHOWN:])
-
-
-def _blocked(job: SlotJob, evaluations: Reply) -> Blocked | None:
-    """What the scheduler said first when it found no place for the job as it is now."""
-    stuck = [one for one in evaluations.body or () if one.get("FailedTGAllocs") and one["JobModifyIndex"] == job.index]
-    if not stuck:
-        return None
-    first = min(stuck, key=lambda one: one["CreateIndex"])
-    return Blocked(metric=next(iter(first["FailedTGAllocs"].values())), since=first["CreateTime"] / _NS)
 
 
 def _state(job: dict[str, Any], deployment: dict[str, Any] | None, group: dict[str, Any]) -> RollingState:

@@ -8,9 +8,11 @@ from uuid import uuid4
 from mlops_deploy.adapters.keeper import KEEPER, KeeperClient
 from mlops_deploy.adapters.nomad.allocations import ACTIVE
 from mlops_deploy.adapters.nomad.client import NomadClient
+from mlops_deploy.adapters.nomad.evaluations import blocked
 from mlops_deploy.adapters.nomad.execution import exec_stream
 from mlops_deploy.adapters.nomad.ledger import Ledger
-from mlops_deploy.adapters.nomad.router_start import Held, blocked, failure, is_over, unplaced
+from mlops_deploy.adapters.nomad.router_start import Held, failure, is_over, unplaced
+from mlops_deploy.adapters.nomad.slot_job import SlotJob
 from mlops_deploy.adapters.nomad.slots import not_ours
 from mlops_deploy.adapters.nomad.writing import checked_config
 from mlops_deploy.errors import ConflictError, DeployError, NeedsHumanError, UnreachableError
@@ -228,12 +230,12 @@ class NomadRouter:
             raise ConflictError("the router was stopped meanwhile", hint="run this again")
         held = Held.newest(job, self._client.allocations(self._id))
         if held is None:
-            self._refuse_nowhere(job, waited)
+            self._refuse_nowhere(SlotJob.read(job), waited)
         return held
 
-    def _refuse_nowhere(self, job: Document, waited: float) -> None:
-        metric = blocked(job, self._client.raw("GET", f"job/{self._id}/evaluations").body)
-        wrong = None if metric is None else unplaced(job, metric, waited)
+    def _refuse_nowhere(self, job: SlotJob, waited: float) -> None:
+        stuck = blocked(job, self._client.raw("GET", f"job/{self._id}/evaluations").body)
+        wrong = None if stuck is None else unplaced(job, stuck.metric, waited)
         if wrong is not None:
             raise wrong
 

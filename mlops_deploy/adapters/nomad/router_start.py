@@ -60,21 +60,12 @@ def _is_started_by(job: Document, one: Document) -> bool:
     return bool(one["JobVersion"] == job["Version"] and young)
 
 
-def blocked(job: Document, evaluations: Sequence[Document]) -> Document | None:
-    """What the scheduler says of a job that has found no place; None when it has, or looks for one."""
-    for one in evaluations:
-        failed = next(iter((one.get("FailedTGAllocs") or {}).values()), None)
-        if one["Status"] == "blocked" and one.get("JobModifyIndex", 0) >= job["JobModifyIndex"] and failed is not None:
-            return dict(failed)
-    return None
-
-
-def unplaced(job: Document, metric: Document, waited: float) -> DeployError | None:
+def unplaced(job: SlotJob, metric: Document, waited: float) -> DeployError | None:
     """Why no node takes the router, once waiting longer than `waited` seconds is of no use."""
     taken = any(_PORT in dimension for dimension in metric.get("DimensionExhausted") or {})
-    if waited < (PASSING if may_pass(SlotJob.read(job), metric) and not taken else LASTING):
+    if waited < (PASSING if may_pass(job, metric) and not taken else LASTING):
         return None
-    why = "; ".join(obstacles(SlotJob.read(job), metric))
+    why = "; ".join(obstacles(job, metric))
     return UnusableInputError(f"no node can take the router: {why}", hint=_ELSEWHERE if taken else None)
 
 

@@ -3,19 +3,19 @@
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
 from mlops_deploy.adapters.faults import Fault
-from mlops_deploy.adapters.nomad.allocations import Allocation, Blocked, current, judge
+from mlops_deploy.adapters.nomad.allocations import Allocation, current, judge
 from mlops_deploy.adapters.nomad.client import NomadClient, Params
+from mlops_deploy.adapters.nomad.evaluations import Blocked, blocked
 from mlops_deploy.adapters.nomad.slot_job import SlotJob
 from mlops_deploy.errors import ConflictError, UnusableInputError
 from mlops_deploy.release.state import SLOTS, Slot, SlotState
 from mlops_deploy.spec.owner import Owner
 
-_NS: Final = 1_000_000_000
 _MARGIN: Final = 5.0
 """Seconds that an answer may take beyond what it was asked to wait for."""
 
@@ -79,8 +79,8 @@ class Slots:
         allocations = tuple(map(Allocation.read, found))
         held = current(job, allocations)
         placed = held is not None and held.status != "lost"
-        blocked = None if job is None or job.stopped or placed else self._blocked(job)
-        return Look(job=job, allocations=allocations, blocked=blocked, now=time.time() + self._ahead)
+        stuck = None if job is None or job.stopped or placed else self._blocked(job)
+        return Look(job=job, allocations=allocations, blocked=stuck, now=time.time() + self._ahead)
 
     def register(self, document: Mapping[str, Any], before: SlotJob | None) -> None:
         """Make `document` the job, unless somebody else has changed the one that was there `before`."""
@@ -119,12 +119,8 @@ class Slots:
         return self._client.raw("GET", "status/leader").date - time.time()
 
     def _blocked(self, job: SlotJob) -> Blocked | None:
-        found = self._client.raw("GET", f"job/{job.id}/evaluations").body
-        for one in found if isinstance(found, list) else ():
-            failed = next(iter((one.get("FailedTGAllocs") or {}).values()), None)
-            if one["Status"] == "blocked" and one["JobModifyIndex"] >= job.index and failed is not None:
-                return Blocked(metric=failed, since=one["CreateTime"] / _NS, changing=self._changing())
-        return None
+        found = blocked(job, self._client.raw("GET", f"job/{job.id}/evaluations").body)
+        return found and replace(found, changing=self._changing())
 
     def _changing(self) -> bool:
         """Whether something of the service is about to leave its node."""

@@ -10,13 +10,13 @@ from mlops_deploy.adapters.nomad.allocations import (
     LASTING,
     PASSING,
     Allocation,
-    Blocked,
     current,
     ending,
     judge,
     restarts,
     unready,
 )
+from mlops_deploy.adapters.nomad.evaluations import Blocked
 from mlops_deploy.adapters.nomad.slot_job import SlotJob
 from mlops_deploy.spec.owner import LABEL
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from mlops_deploy.adapters.nomad.router_start import LASTING, PASSING, Held, blocked, failure, is_over, unplaced
+from mlops_deploy.adapters.nomad.router_start import LASTING, PASSING, Held, failure, is_over, unplaced
+from mlops_deploy.adapters.nomad.slot_job import SlotJob
 from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.render.nomad_router import router_document
 from mlops_deploy.spec.nomad import NomadSpec
@@ -128,19 +129,8 @@ def test_another_end_is_told_with_its_last_words():
     ],
 )
 def test_no_place_is_told_when_waiting_is_of_no_use(metric, patience, words):
-    assert unplaced(JOB, metric, patience - 0.1) is None
-    error = unplaced(JOB, metric, patience)
+    assert unplaced(SlotJob.read(JOB), metric, patience - 0.1) is None
+    error = unplaced(SlotJob.read(JOB), metric, patience)
     assert isinstance(error, UnusableInputError)
     assert error.message == f"no node can take the router: {words}"
     assert (error.hint is not None) is (metric is COLLISION)
-
-
-def evaluation(status="blocked", index=70, metric=NO_ROOM):
-    return {"Status": status, "JobModifyIndex": index, "FailedTGAllocs": None if metric is None else {"router": metric}}
-
-
-def test_what_is_blocked_is_this_job_and_now():
-    assert blocked(JOB, [evaluation(metric=COLLISION)]) == COLLISION
-    for other in (evaluation("complete"), evaluation(index=69), evaluation(metric=None), {"Status": "blocked"}):
-        assert blocked(JOB, [other]) is None
-    assert blocked(JOB, []) is None
