@@ -12,10 +12,6 @@ from typing import Final
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _BOOT: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
-_AGAIN: Final = (
-    "error: interrupted again: ended at once\n"
-    "hint: `mlops-deploy resume` goes on, `mlops-deploy abort` turns back; the lease is free within a minute\n"
-)
 _ONE_ASK: Final = 0.3
 """Seconds in which the same signal is the same request: `timeout` sends one to the process, one to its group."""
 
@@ -23,9 +19,13 @@ _SHOW_CURSOR: Final = "\r\n\x1b[?25h"
 
 
 class SystemClock:
-    """The clock of this machine; implements `ports.Clock`."""
+    """The clock of this machine; implements `ports.Clock`.
 
-    def __init__(self) -> None:
+    `naming` are the options that name the service in the commands which the last words of an ended process name.
+    """
+
+    def __init__(self, naming: str = "") -> None:
+        self._naming = naming
         self._asked: str | None = None
         self._wake: int | None = None
 
@@ -58,7 +58,7 @@ class SystemClock:
             name = signal.Signals(signum).name
             if self._asked is not None:
                 if name != self._asked or time.monotonic() - heard_at[0] >= _ONE_ASK:
-                    _end_at_once()
+                    _end_at_once(self._naming)
                 return
             heard_at.append(time.monotonic())
             self._asked = name
@@ -79,8 +79,13 @@ class SystemClock:
             os.close(woken)
 
 
-def _end_at_once() -> None:
+def _end_at_once(naming: str) -> None:
     # Whatever is half-done is in the journal: it was written before the deed.
+    said = (
+        "error: interrupted again: ended at once\n"
+        f"hint: `mlops-deploy resume{naming}` goes on, `mlops-deploy abort{naming}` turns back; "
+        "the lease is free within a minute\n"
+    )
     with suppress(OSError):
-        os.write(2, ((_SHOW_CURSOR if sys.stderr.isatty() else "") + _AGAIN).encode())
+        os.write(2, ((_SHOW_CURSOR if sys.stderr.isatty() else "") + said).encode())
     os._exit(130)

@@ -36,7 +36,7 @@ class Place:
     def _found(self, *, named: bool, insecure: tuple[str, ...] = ()) -> "tuple[Project, Service]":
         project, spec = require_project(self.file, self.environment, named=named)
         project = replace(project, insecure=insecure)
-        return project, find_service(project, spec, self.target)
+        return project, find_service(project, spec, self.target, self._naming(target=True))
 
     def command(self, words: str) -> str:
         """The command line of another command, such as `status -w`, for the same service."""
@@ -44,9 +44,9 @@ class Place:
 
     def located(self, text: str) -> str:
         """`text` with the options of this service in every command of ours that it names and that takes them."""
-        return _COMMAND.sub(lambda found: f"`{found[0][1:-1]}{self._naming(found['target'] is not None)}`", text)
+        return _COMMAND.sub(lambda found: f"`{found[0][1:-1]}{self._naming(target=found['target'] is not None)}`", text)
 
-    def _naming(self, target: bool) -> str:  # noqa: FBT001 - private
+    def _naming(self, *, target: bool) -> str:
         return options.naming(self.file, self.environment, self.target if target else None)
 
 

@@ -66,9 +66,12 @@ def _where_an_engine_answers() -> Target:
     return "process"
 
 
-def find_service(project: "Project", spec: DeploySpec, asked: str | None) -> "Service":
-    """The service of `spec` on the target that `--target`, the configuration, or what is there, decides."""
+def find_service(project: "Project", spec: DeploySpec, asked: str | None, naming: str) -> "Service":
+    """The service of `spec` on the target that `--target`, the configuration, or what is there, decides.
+
+    `naming` are the options that name it in another command.
+    """
     from mlops_deploy.api.holder import this_holder
 
     make = {"docker": wiring.docker_service, "nomad": wiring.nomad_service, "process": wiring.process_service}
-    return make[choose_target(spec, asked)](project, spec, wiring.clock(), this_holder(os.environ))
+    return make[choose_target(spec, asked)](project, spec, wiring.clock(naming), this_holder(os.environ))

@@ -64,11 +64,11 @@ def image_builder() -> ImageBuilder:
     return BuildKit(runner())
 
 
-def clock() -> Clock:
-    """The clock of this machine."""
+def clock(naming: str = "") -> Clock:
+    """The clock of this machine; `naming` are the options of the service whose release a signal may end."""
     from mlops_deploy.adapters.clock import SystemClock
 
-    return SystemClock()
+    return SystemClock(naming)
 
 
 def docker_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: "Holder") -> "Service":

@@ -16,7 +16,7 @@ from mlops_deploy.adapters import clock as module
 from mlops_deploy.adapters.clock import SystemClock
 module._ONE_ASK = float(os.environ.get("ONE_ASK", module._ONE_ASK))
 
-clock = SystemClock()
+clock = SystemClock(" -e prod")
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, signal.default_int_handler)
 with clock.listening():
@@ -53,6 +53,7 @@ def test_a_second_one_later_ends_it_at_once() -> None:
     done = asked("SIGINT", "0.5", "0.5")
     assert done.returncode in {130, -signal.SIGINT}
     assert "interrupted again" in done.stderr
+    assert "hint: `mlops-deploy resume -e prod` goes on, `mlops-deploy abort -e prod` turns back" in done.stderr
 
 
 @pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has no clock that goes on in sleep")

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from mlops_deploy.cli import place as place_module
+from mlops_deploy.cli import wiring
 from mlops_deploy.cli.main import COMMANDS, app
 from mlops_deploy.cli.place import Place, placed
 from mlops_deploy.errors import DeployError
@@ -98,3 +99,13 @@ def test_an_error_of_a_command_names_the_next_one_for_the_same_service(hint):
     error = CliRunner().invoke(failing, arguments).exception
     assert isinstance(error, DeployError)
     assert error.hint == (hint and "`mlops-deploy unfreeze -f 'a b.yml' -e prod --target process` lifts it")
+
+
+def test_who_ends_a_command_by_a_second_signal_is_told_how_to_go_on_with_this_service(monkeypatch, tmp_path):
+    (tmp_path / "m").touch()
+    (tmp_path / "own.yml").write_text("service: digits\nmodel: {path: m}\n")
+    (tmp_path / "own.live.yml").write_text("port: 9001\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(wiring, "clock", lambda naming: naming)
+    monkeypatch.setattr(wiring, "process_service", lambda project, spec, clock, holder: clock)
+    assert place("own.yml", "live", "process").service() == " -f own.yml -e live --target process"
