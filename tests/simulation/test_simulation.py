@@ -3,8 +3,11 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -24,14 +27,63 @@ RUNS = int(os.environ.get("MLOPS_DEPLOY_SIMULATED_RUNS", "10000"))
 SHARES = 10
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_every_boundary_of_a_release(name: str) -> None:
+def _boundaries(name: str) -> int:
+    """Every boundary of a release from the start state `name`; how many runs that were."""
     runs = 0
     for point in enumeration.points(name):
         for verb in enumeration.AFTERWARDS:
             enumeration.tell(point, verb)
             runs += 1
-    assert runs > 300
+    return runs
+
+
+def _drawn(share: int) -> int:
+    """The drawn runs of one share; how many."""
+    seeds = range(share * RUNS // SHARES, (share + 1) * RUNS // SHARES)
+    for seed in seeds:
+        try:
+            chance.tell(seed)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+    return len(seeds)
+
+
+def _found_with(mutant: str) -> str | None:
+    """The first promise that is broken with a planted mistake."""
+    with pytest.MonkeyPatch.context() as patch:
+        MUTANTS[mutant](patch)
+        return _found()
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ProcessPoolExecutor]:
+    """Every core; a run needs nothing of another."""
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        yield pool
+        pool.shutdown(cancel_futures=True)
+
+
+Counts = dict[str | int, Future[int]]
+
+
+@pytest.fixture(scope="module")
+def boundaries(pool: ProcessPoolExecutor) -> Counts:
+    return {name: pool.submit(_boundaries, name) for name in SCENARIOS}
+
+
+@pytest.fixture(scope="module")
+def drawn(pool: ProcessPoolExecutor) -> Counts:
+    return {share: pool.submit(_drawn, share) for share in range(SHARES)}
+
+
+@pytest.fixture(scope="module")
+def finds(pool: ProcessPoolExecutor) -> dict[str, Future[str | None]]:
+    return {mutant: pool.submit(_found_with, mutant) for mutant in MUTANTS}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_boundary_of_a_release(name: str, boundaries: Counts) -> None:
+    assert boundaries[name].result() > 300
 
 
 @pytest.mark.parametrize("fault", [Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.LOST_ANSWER, Fault.LATE])
@@ -40,12 +92,8 @@ def test_every_boundary_of_an_advance(fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("share", range(SHARES))
-def test_drawn_runs(share: int) -> None:
-    for seed in range(share * RUNS // SHARES, (share + 1) * RUNS // SHARES):
-        try:
-            chance.tell(seed)
-        except AssertionError as error:
-            raise AssertionError(f"seed {seed}: {error}") from error
+def test_drawn_runs(share: int, drawn: Counts) -> None:
+    assert drawn[share].result() == (share + 1) * RUNS // SHARES - share * RUNS // SHARES
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -112,9 +160,8 @@ def _found() -> str | None:
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
-def test_a_planted_mistake_is_found(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    MUTANTS[mutant](monkeypatch)
-    assert _found() is not None
+def test_a_planted_mistake_is_found(mutant: str, finds: dict[str, Future[str | None]]) -> None:
+    assert finds[mutant].result() is not None
 
 
 def test_without_a_planted_mistake_nothing_is_found() -> None:
