@@ -14,6 +14,7 @@ _PORT = "(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2
 _HOST = rf"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::{_PORT})?"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"(?:{_HOST}/)?{_COMPONENT}(?:/{_COMPONENT})*")
+_ENDS_WITH_PORT = re.compile(rf":{_PORT}")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 MODEL_NAME_PATTERN: Final = r"(?!v$)[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?"
@@ -111,6 +112,6 @@ class ImageRef:
 
 def _expected(text: str) -> str:
     _, colon, port = text.partition("/")[0].rpartition(":")
-    if "/" in text and colon and port.isdecimal():
+    if "/" in text and colon and port.isdecimal() and not _ENDS_WITH_PORT.fullmatch(colon + port):
         return f"a registry's port is between 1 and 65535, not {port[:20]}"
     return "expected `NAME:TAG`, `NAME@sha256:…` or both; names are lower case"

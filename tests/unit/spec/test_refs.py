@@ -43,6 +43,13 @@ def test_a_port_that_none_has_is_named(text: str) -> None:
     assert "port is between 1 and 65535" in caught.value.hint
 
 
+@pytest.mark.parametrize("text", ["localhost:5000/Team/c", "a.b:65535/c:-"])
+def test_a_port_that_is_right_is_not_blamed(text: str) -> None:
+    with pytest.raises(UnusableInputError) as caught:
+        ImageRef.parse(text)
+    assert caught.value.hint == "expected `NAME:TAG`, `NAME@sha256:…` or both; names are lower case"
+
+
 def test_a_long_evil_reference_is_refused_quickly() -> None:
     with pytest.raises(UnusableInputError):
         ImageRef.parse("a-" * 50_000 + "!")
