@@ -40,7 +40,8 @@ def job_carrier(spec: DeploySpec, carrier: Stored) -> CarrierRef:
     if name is None:
         raise UnusableInputError(
             f"`bootstrap: pull` needs a carrier in a registry, and `{ref.image.ref}` is only in the store",
-            hint="`mlops-deploy build-model --push REGISTRY/NAME` sends it there, `--model REGISTRY/NAME` names it",
+            hint="`mlops-deploy build-model --push REGISTRY/NAME:TAG` sends it there, "
+            "`--model REGISTRY/NAME:TAG` names it",
         )
     return replace(ref, name=name, local=False, puller=puller_image(spec.registry))
 

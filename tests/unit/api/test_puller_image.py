@@ -84,7 +84,8 @@ def test_a_carrier_of_the_store_that_has_a_name_in_a_registry_is_pulled_from_the
 def test_a_carrier_that_is_only_in_the_store_is_refused_with_the_way_out():
     with pytest.raises(UnusableInputError, match=r"`team/digits:bbbbbbbbbbbb` is only in the store") as caught:
         job_carrier(PULLS, CARRIER)
-    assert "build-model --push" in caught.value.hint
+    assert "`mlops-deploy build-model --push REGISTRY/NAME:TAG`" in caught.value.hint
+    assert "`--model REGISTRY/NAME:TAG`" in caught.value.hint, "a name without a tag is not what a push sets"
 
 
 def test_a_release_brings_no_carrier_where_the_job_pulls_it(tmp_path):
