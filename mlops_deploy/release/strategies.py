@@ -48,7 +48,9 @@ def make_plan(
     found = next((name for name in STRATEGIES if name == strategy), None)
     if found is None:
         known = ", ".join(f"`{name}`" for name in STRATEGIES if name != "rollback")
-        raise UnusableInputError(f"there is no strategy `{strategy}` yet", hint=f"known: {known}")
+        raise UnusableInputError(
+            f"there is no strategy `{strategy}` yet", hint=f"known: {known}, and on Nomad `rolling` with `--native`"
+        )
     if hold and found == "recreate":
         raise UnusableInputError(
             "`recreate` cannot wait for a decision: nothing serves from its start until its candidate is live",

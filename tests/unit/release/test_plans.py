@@ -187,7 +187,7 @@ def test_an_unknown_strategy_is_refused_with_the_known_ones() -> None:
     observed = look(world_of(Scenario(State(a=1)), Random(0)))
     with pytest.raises(UnusableInputError) as caught:
         make_plan(SPEC, "process", "canary", observed, artefact(2))
-    assert caught.value.hint == "known: `bluegreen`, `recreate`"
+    assert caught.value.hint == "known: `bluegreen`, `recreate`, and on Nomad `rolling` with `--native`"
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
