@@ -29,16 +29,16 @@ Several = Callable[[DeploySpec, Stored, JobImage, Preset], dict[str, Rendered]]
 class Renderer:
     """A target that has job files.
 
-    `files` are the names of what `several` gives; `run` is how a file is run, `go_on` what comes after a folder;
-    `warnings` are what the target makes of a service that its user may not expect. Files are `checked` where there is
-    a cluster to ask about them.
+    `files` are the names of what `several` gives; `run` is how a file is run, `go_on` what comes after a folder, where
+    that is not a release; `warnings` are what the target makes of a service that its user may not expect. Files are
+    `checked` where there is a cluster to ask about them.
     """
 
     alone: Alone
     several: Several
     files: tuple[str, ...]
     run: Callable[[Path], str]
-    go_on: Callable[[Path], str] = lambda _: "mlops-deploy release"
+    go_on: Callable[[Path], str] | None = None
     warnings: Callable[[DeploySpec, Stored], list[str]]
     checked: bool = False
 

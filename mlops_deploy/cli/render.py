@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Final, get_args
 
 import click
@@ -17,6 +18,7 @@ from mlops_deploy.spec.deploy import DeploySpec, Target
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mlops_deploy.api.renderers import Renderer
     from mlops_deploy.spec.rendered import Rendered
 
 TARGETS: Final = (*get_args(Target), "compose")
@@ -109,7 +111,8 @@ def _render(choices: Choices, telling: Story) -> "tuple[dict[Path, Rendered], st
     from mlops_deploy.api.server_inputs import known_preset
 
     project, spec = require_project(choices.file, choices.environment)
-    out, renderer = choices.out, RENDERERS[choose_target(spec, choices.target)]
+    target = choose_target(spec, choices.target)
+    out, renderer = choices.out, RENDERERS[target]
     for place in [out.path / name for name in renderer.files] if out.folder else [out.path]:
         if place != _STDOUT:
             project.require_no_input(place, "the job file")
@@ -137,7 +140,19 @@ def _render(choices: Choices, telling: Story) -> "tuple[dict[Path, Rendered], st
         api.tell_changes(spec, carrier, project.cache(), telling)
     if choices.check:
         _check(spec, rendered.values(), telling)
-    return rendered, (renderer.go_on if out.folder else renderer.run)(out.path)
+    return rendered, _after(choices, renderer, None if target == spec.target else target)
+
+
+def _after(choices: Choices, renderer: "Renderer", target: Target | None) -> str:
+    """The command that makes what was written run; `target` where the configuration does not say it."""
+    if not choices.out.folder:
+        return renderer.run(choices.out.path)
+    if renderer.go_on is not None:
+        return renderer.go_on(choices.out.path)
+    named = (("--model", choices.model), ("--server", choices.server))
+    chosen = "".join(f" {option} {quote(value)}" for option, value in named if value)
+    where = options.naming(choices.file, choices.environment, target)
+    return f"mlops-deploy release{chosen}{options.insecurely(choices.insecure_registries)}{where}"
 
 
 def _check(spec: DeploySpec, files: "Iterable[Rendered]", telling: Story) -> None:

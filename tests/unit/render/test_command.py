@@ -62,7 +62,7 @@ def test_no_engine_is_asked(project, out):
 def test_into_a_folder_go_the_files_of_a_release(project):
     done = render(project, "-e", "live", "-o", "new/files/")
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr.endswith("next: mlops-deploy release\n")
+    assert done.stderr.endswith("next: mlops-deploy release -e live --target docker\n")
     assert "server: `mlops-server-kserve-sklearn:" in done.stderr
     files = {path.name: read_back(path.read_text()) for path in (project / "new" / "files").iterdir()}
     assert {name: file["name"] for name, file in files.items()} == {
@@ -79,6 +79,13 @@ def test_into_a_folder_go_the_files_of_a_release(project):
     assert {path.name: path.read_text() for path in (project / "here").iterdir()} == {
         path.name: path.read_text() for path in (project / "new" / "files").iterdir()
     }
+
+
+def test_the_release_of_what_is_in_a_folder_is_named_with_all_that_was_said(project):
+    (project / "own.yml").write_text(json.dumps(CONFIGURATION | {"target": "docker"}))
+    said = ["--model", "digits:bbbbbbbbbbbb", "--server", "s:1", "--insecure-registry", "r:1", "-f", "own.yml"]
+    done = render(project, *said, "--target", "compose", "-o", "files/")
+    assert done.stderr.endswith(f"next: mlops-deploy release {' '.join(said)}\n")
 
 
 def test_a_file_of_a_folder_is_never_written_over_what_is_read(project):
@@ -110,7 +117,7 @@ def test_a_file_for_nomad_is_hcl_or_what_the_api_takes(project, name, next_comma
 def test_into_a_folder_go_the_jobs_of_a_release_on_nomad(project):
     done = render(project, "-e", "live", "--target", "nomad", "-o", "files/")
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr.endswith("next: mlops-deploy release\n")
+    assert done.stderr.endswith("next: mlops-deploy release -e live --target nomad\n")
     files = {path.name: read_job(path.read_text()) for path in (project / "files").iterdir()}
     assert {name: job["ID"] for name, job in files.items()} == {
         "a.nomad.hcl": "digits-live-a",
