@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.carrier_tree import FILES, Shell, Volume, contents, every_busybox, make_carrier
+from tests.fakes.strace import calls_of
 
 CALLS = (
     "open,openat", "read", "write", "sendfile", "close", "stat,newfstatat,statx", "fstat", "lstat,readlink",
@@ -108,7 +109,7 @@ def test_all_of_the_copy_is_flushed_before_its_name_and_then_its_name(shell: She
     )
     assert volume.run(replace(shell, argv=(*watch, *shell.argv))).returncode == 0
     stage = volume.path / "v" / f".{carrier.id}.1" / "model"
-    before, published, after = log.read_text().partition(f'"{volume.home}"')
+    before, published, after = "\n".join(calls_of(log)).partition(f'"{volume.home}"')
     assert published
     parts = {path.relative_to(volume.home) for path in [volume.home, *volume.home.rglob("*")]}
     assert {stage / part for part in parts} <= flushed(before)
