@@ -29,7 +29,7 @@ def keeper_argv(verb):
     return (sys.executable, "-I", "-S", str(KEEPER), verb)
 
 
-def until(true, seconds=10.0):
+def until(true, seconds=20.0):
     end = time.monotonic() + seconds
     while not (seen := true()):
         assert time.monotonic() < end, "waited in vain"

