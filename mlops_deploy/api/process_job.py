@@ -93,13 +93,13 @@ def _bootstrap(spec: DeploySpec, carrier: Stored, store: Path) -> Program:
     if spec.bootstrap == "copy":
         place = (str(store.absolute()), carrier.digest.hex, FOLDER)
         return Program(argv=(PYTHON, "-I", "-m", "mlops_deploy.cli.bootstrap", *place), env={})
-    files, registry = files_on_node(spec.registry), spec.registry
+    files = files_on_node(spec.registry)
     env = pull_environment(
+        spec.registry,
         job_carrier(spec, carrier),
         volume=f"{FOLDER}/models",
         credentials=files.get(CREDENTIALS),
         ca=files.get(CA),
-        insecure=registry.insecure,
     )
     return Program(argv=(PYTHON, "-I", "-m", PROGRAM), env=env)
 

@@ -1,9 +1,12 @@
 """The keys `bootstrap` and `registry` of `mlops.yml`."""
 
+from dataclasses import dataclass
 from typing import Final, get_args
 
-from mlops_deploy.config.fields import NOTHING, Field, Table, Values
+from mlops_deploy.config.fields import NOTHING, At, Field, Schema, Table, Values
+from mlops_deploy.config.issues import Mark, Source, show_path
 from mlops_deploy.config.kinds import Choice, Parsed, Text
+from mlops_deploy.config.marks import Node, Scalar
 from mlops_deploy.config.switch import Switch
 from mlops_deploy.spec.refs import IMAGE_REF_PATTERN, ImageRef
 from mlops_deploy.spec.registry import Bootstrap, RegistrySpec
@@ -13,7 +16,36 @@ _WAYS: Final[tuple[Bootstrap, ...]] = get_args(Bootstrap)
 
 _ABSOLUTE: Final = r"/[^\x00-\x1f\x7f]+"
 _OBJECT: Final = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
+_PROXY: Final = r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?"
+_HOSTS: Final = r"[A-Za-z0-9*._:/\[\], -]+"
 _THERE: Final = "an absolute path on the node, or a name on Kubernetes"
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyUrl:
+    """The URL of an HTTP proxy. One with a user is refused and not shown: it would stand in files that are shared."""
+
+    expected: str = "a URL such as `http://proxy.example.com:3128`, without user and password"
+
+    def decode(self, node: Node, at: At) -> str | None:
+        """The URL."""
+        if isinstance(node, Scalar) and "@" in node.text:
+            hint = "it would stand in the job's files: let the proxy know the nodes by their addresses"
+            at.wrong(_hidden(node.mark), f"`{show_path(at.path)}` must be {self.expected}", hint)
+            return None
+        return Text(self.expected, _PROXY).decode(node, at)
+
+    def schema(self) -> Schema:
+        """A string with the pattern."""
+        return Text(self.expected, _PROXY).schema()
+
+
+def _hidden(mark: Mark) -> Mark:
+    """The same place in a text that ends there."""
+    lines = mark.source.lines[: mark.line]
+    text = "\n".join((*lines[:-1], lines[-1][: mark.column - 1] + "…"))
+    return Mark(Source(mark.source.name, text), mark.line, mark.column)
+
 
 BOOTSTRAP: Final[Field[Bootstrap]] = Field(
     "bootstrap",
@@ -57,6 +89,22 @@ INSECURE: Final = Field(
     example="false",
     shown="false",
 )
+PROXY: Final[Field[str | None]] = Field(
+    "proxy",
+    ProxyUrl(),
+    doc="The HTTP proxy that the bootstrap asks the registry by. The server is not told of it.",
+    default=_DEFAULT.proxy,
+    example="http://proxy.example.com:3128",
+    shown="none",
+)
+NO_PROXY: Final[Field[str | None]] = Field(
+    "no_proxy",
+    Text("names, addresses or networks, separated by commas", _HOSTS),
+    doc="What is asked without `registry.proxy`, as the variable `NO_PROXY` says it.",
+    default=_DEFAULT.no_proxy,
+    example="registry.internal,10.0.0.0/8",
+    shown="nothing but the node itself",
+)
 PULLER: Final[Field[str | None]] = Field(
     "puller",
     Parsed(
@@ -69,7 +117,7 @@ PULLER: Final[Field[str | None]] = Field(
     shown="the one that a release builds",
 )
 _TABLE: Final = Table(
-    (CREDENTIALS, CA, INSECURE, PULLER), doc="What `bootstrap: pull` needs where the model is served."
+    (CREDENTIALS, CA, INSECURE, PROXY, NO_PROXY, PULLER), doc="What `bootstrap: pull` needs where the model is served."
 )
 REGISTRY: Final[Field[Values]] = Field("registry", _TABLE, doc=_TABLE.doc, default=NOTHING)
 
@@ -80,5 +128,7 @@ def registry_spec(section: Values) -> RegistrySpec:
         credentials=section[CREDENTIALS],
         ca=section[CA],
         insecure=section[INSECURE],
+        proxy=section[PROXY],
+        no_proxy=section[NO_PROXY],
         puller=section[PULLER],
     )

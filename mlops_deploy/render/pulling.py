@@ -1,4 +1,4 @@
-"""What a bootstrap that pulls is told, wherever it runs: which carrier, whose credentials, what it may trust."""
+"""What a bootstrap that pulls is told, wherever it runs: which carrier, by which proxy, as whom, what it may trust."""
 
 import re
 from collections.abc import Mapping
@@ -23,18 +23,21 @@ def in_container(spec: DeploySpec, carrier: CarrierRef, *, volume: str) -> dict[
     """The variables of a bootstrap in a container; `volume` is the folder that it fills."""
     registry = spec.registry
     return pull_environment(
+        registry,
         carrier,
         volume=volume,
         credentials=registry.credentials and CREDENTIALS,
         ca=registry.ca and CA,
-        insecure=registry.insecure,
     )
 
 
 def pull_environment(
-    carrier: CarrierRef, *, volume: str, credentials: str | None, ca: str | None, insecure: bool
+    registry: RegistrySpec, carrier: CarrierRef, *, volume: str, credentials: str | None, ca: str | None
 ) -> dict[str, str]:
-    """The variables that `mlops_deploy.cli.puller` reads, and those of the registry's client."""
+    """The variables that `mlops_deploy.cli.puller` reads, and those of the registry's client.
+
+    `credentials` and `ca` are where the files of `registry` are for whoever pulls.
+    """
     host = ImageRef.parse(carrier.image.ref).host
     told = {
         "MODEL_REF": carrier.image.ref,
@@ -42,7 +45,10 @@ def pull_environment(
         "MODEL_VOLUME": volume,
         "REGISTRY_AUTH_FILE": credentials,
         "SSL_CERT_FILE": ca,
-        "MLOPS_DEPLOY_INSECURE_REGISTRIES": host if insecure else None,
+        "MLOPS_DEPLOY_INSECURE_REGISTRIES": host if registry.insecure else None,
+        "HTTPS_PROXY": registry.proxy,
+        "HTTP_PROXY": registry.proxy,
+        "NO_PROXY": registry.no_proxy,
     }
     return {name: value for name, value in told.items() if value}
 

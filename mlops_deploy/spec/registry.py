@@ -13,10 +13,14 @@ class RegistrySpec:
 
     `credentials` and `ca` are absolute paths of files on the node; on Kubernetes the names of a secret and of a config
     map. `insecure` allows plain HTTP, and certificates that nobody has signed, for the carrier's registry alone.
+    `proxy` is the URL of the proxy that nodes reach registries by, without a user, for it stands in job files;
+    `no_proxy` is what they reach without it, in the form of the variable `NO_PROXY`.
     `puller` is the image that pulls, where it is not the one that a release builds in the local engine.
     """
 
     credentials: str | None = None
     ca: str | None = None
     insecure: bool = False
+    proxy: str | None = None
+    no_proxy: str | None = None
     puller: str | None = None

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from tests.fakes.forwarding import forwarding
 from tests.integration.registry_server import registry_server
 
 pytestmark = pytest.mark.registry
@@ -21,3 +22,23 @@ def test_a_model_comes_from_the_registry_alone(make_local, tmp_path):
             service.run("release", "--model", carrier)
             assert service.serves() == version
         assert f"copied {service.name} {version}: " in service.run("logs", "--task", "bootstrap").stdout
+
+
+def test_a_node_reaches_the_registry_by_its_own_proxy(make_local, tmp_path):
+    service = make_local()
+    name = "r.test:5000"
+    with registry_server(tmp_path / "registry") as server, forwarding(name, server.host) as ours:
+        direct = f"{server.host}/models/{service.name}:0"
+        version = service.build(0, "--push", direct)
+        shutil.rmtree(service.folder / ".mlops" / "store")
+        carrier = direct.replace(server.host, name)
+        service.environment |= {"HTTP_PROXY": ours.url, "MLOPS_DEPLOY_INSECURE_REGISTRIES": name}
+        service.configure(bootstrap="pull", registry={"insecure": True})
+        told = service.run("release", "--model", carrier, code=4).stderr
+        assert f"`{name}`" in told
+        assert "`registry` of mlops.yml" in told, "a slot has none of its user's variables"
+        with forwarding(name, server.host) as theirs:
+            service.configure(registry={"insecure": True, "proxy": theirs.url})
+            service.run("release", "--model", carrier)
+            assert service.serves() == version
+            assert any("/blobs/" in url for url in theirs.asked)

@@ -233,7 +233,13 @@ def test_no_copy_goes_on_when_the_bootstrap_is_told_to_end(store, target, tmp_pa
 
 def test_a_bootstrap_that_pulls_needs_no_store_and_is_told_all_it_needs(store):
     pushed = replace(store.find(NAME), pulled=True, tags=("127.0.0.1:5000/models/digits:1",))
-    registry = RegistrySpec(credentials="/etc/registry.json", ca="/etc/ca.crt", insecure=True)
+    registry = RegistrySpec(
+        credentials="/etc/registry.json",
+        ca="/etc/ca.crt",
+        insecure=True,
+        proxy="http://proxy.example.com:3128",
+        no_proxy="r.internal",
+    )
     artefact = supply(store, bootstrap="pull", registry=registry).artefact(pushed, None)
     assert artefact.job["bootstrap"]["argv"] == ["@python@", "-I", "-m", "mlops_deploy.cli.puller"]
     assert env_of(artefact, "bootstrap") == {
@@ -243,7 +249,11 @@ def test_a_bootstrap_that_pulls_needs_no_store_and_is_told_all_it_needs(store):
         "REGISTRY_AUTH_FILE": "/etc/registry.json",
         "SSL_CERT_FILE": "/etc/ca.crt",
         "MLOPS_DEPLOY_INSECURE_REGISTRIES": "127.0.0.1:5000",
+        "HTTPS_PROXY": "http://proxy.example.com:3128",
+        "HTTP_PROXY": "http://proxy.example.com:3128",
+        "NO_PROXY": "r.internal",
     }
+    assert "HTTPS_PROXY" not in env_of(artefact, "server")
     assert str(store.path) not in json.dumps(artefact.job["bootstrap"])
 
 

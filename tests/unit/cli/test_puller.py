@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,14 @@ from mlops_deploy.api.build_model import build_model
 from mlops_deploy.api.pushing import RegistryDestination
 from mlops_deploy.cli.puller import exit_code, main
 from mlops_deploy.errors import ContentMismatchError, UnreachableError, UnusableInputError
-from mlops_deploy.spec.refs import ImageRef
+from mlops_deploy.render.pulling import pull_environment
+from mlops_deploy.spec.refs import ContentId, ImageRef
+from mlops_deploy.spec.registry import RegistrySpec
+from mlops_deploy.spec.rendered import CarrierRef
 from mlops_deploy.store.cache import DigestCache
 from mlops_deploy.store.volume import InTheWayError, VolumeError
 from tests.fakes.carriers import AMD64, Silent, a_build, fake_shell, write_model
+from tests.fakes.forwarding import forwarding
 from tests.fakes.registry import FakeRegistry, Stalls, distribution
 
 REF = f"registry.example.com/digits@sha256:{'1' * 64}"
@@ -111,6 +115,24 @@ def test_a_model_is_brought_once_and_found_without_a_registry(bootstrap):
     code, out, _ = bootstrap.run()
     assert (code, out.split(":")[0]) == (0, f"found digits {bootstrap.content[:12]}")
     assert len(bootstrap.registry.asked) == asked
+
+
+def test_a_registry_behind_a_proxy_that_the_job_names(bootstrap):
+    name = bootstrap.ref.name.replace(bootstrap.registry.host, "r.test:5000")
+    carrier = CarrierRef(name=name, digest=bootstrap.ref.digest, content_id=ContentId(bootstrap.content), local=False)
+    with forwarding("r.test:5000", bootstrap.registry.host) as proxy:
+        here = RegistrySpec(insecure=True, proxy=proxy.url, no_proxy="other.test")
+        told = pull_environment(here, carrier, volume=str(bootstrap.volume), credentials=None, ca=None)
+        code, out, err = bootstrap.run(**told)
+        assert (code, out.split(":")[0]) == (0, f"copied digits {bootstrap.content[:12]}"), err
+        assert any("/blobs/" in url for url in proxy.asked)
+        assert (bootstrap.volume / "v" / bootstrap.content / "weights").read_bytes() == bytes(3_000_000)
+        before = len(proxy.asked)
+        direct = pull_environment(
+            replace(here, no_proxy="r.test"), carrier, volume=f"{bootstrap.volume}-2", credentials=None, ca=None
+        )
+        assert bootstrap.run(**direct)[0] == 75, "nobody here knows that name"
+        assert len(proxy.asked) == before
 
 
 def test_a_damaged_model_is_found_unless_the_job_has_it_verified(bootstrap):

@@ -44,7 +44,13 @@ user: 1000:10
 ready: {golden: golden.jsonl, deadline: 1h30m}
 release: {strategy: canary, bake: 0s, drain: 1.5s, deadline: 2m}
 bootstrap: pull
-registry: {credentials: /etc/registry.json, ca: our-ca, insecure: true, puller: 'registry.example.com/ml/puller:1'}
+registry:
+  credentials: /etc/registry.json
+  ca: our-ca
+  insecure: true
+  proxy: http://proxy.example.com:3128
+  no_proxy: .internal, 10.0.0.0/8
+  puller: registry.example.com/ml/puller:1
 kubernetes: {namespace: predictions, volume: {kind: image, size: 2Gi}}
 """
 GOLDEN = '{"request": {"inputs": [{"data": [1, 2.5]}]}, "expect": [{"data": ["\\ud83d\\ude42"]}], "tolerance": 0.1}\n'
@@ -106,7 +112,12 @@ def test_the_fullest_file(look: Look, folder: Path) -> None:
     assert spec.release == ReleaseSpec(strategy="canary", bake=0.0, drain=1.5, deadline=120.0)
     assert spec.bootstrap == "pull"
     assert spec.registry == RegistrySpec(
-        credentials="/etc/registry.json", ca="our-ca", insecure=True, puller="registry.example.com/ml/puller:1"
+        credentials="/etc/registry.json",
+        ca="our-ca",
+        insecure=True,
+        proxy="http://proxy.example.com:3128",
+        no_proxy=".internal, 10.0.0.0/8",
+        puller="registry.example.com/ml/puller:1",
     )
     volume = KubernetesVolume(kind="image", size=2 << 30)
     assert spec.kubernetes == KubernetesSpec(namespace="predictions", volume=volume)

@@ -59,6 +59,30 @@ ONE_MISTAKE = [
         "`registry.credentials` must be an absolute path on the node, or a name on Kubernetes",
         "found `../config.json`",
     ),
+    (
+        "registry: {proxy: proxy.example.com:3128}",
+        "3:19",
+        "`registry.proxy` must be a URL such as `http://proxy.example.com:3128`, without user and password",
+        "found `proxy.example.com:3128`",
+    ),
+    (
+        "registry: {proxy: socks5://proxy.example.com}",
+        "3:19",
+        "`registry.proxy` must be a URL such as `http://proxy.example.com:3128`, without user and password",
+        "found `socks5://proxy.example.com`",
+    ),
+    (
+        "registry: {proxy: 'http://ann:c4nary@proxy.example.com'}",
+        "3:19",
+        "`registry.proxy` must be a URL such as `http://proxy.example.com:3128`, without user and password",
+        "it would stand in the job's files: let the proxy know the nodes by their addresses",
+    ),
+    (
+        "registry: {no_proxy: http://ann@x}",
+        "3:22",
+        "`registry.no_proxy` must be names, addresses or networks, separated by commas",
+        "found `http://ann@x`",
+    ),
     ("target: swarm", "3:9", "`target` must be one of `docker`, `nomad`, `kubernetes`, `process`", "found `swarm`"),
     ("env: [A=b]", "3:6", "`env` must be a map of names and values", "write `NAME: value`"),
     ("env: text", "3:6", "`env` must be a map of names and values", "found `text`"),
@@ -186,6 +210,7 @@ SCREENS = {
     "wide-characters": f'{BASE}env: {{A: "数字🙂", 1B: x}}\n',
     "long-line": f"{BASE}env: {{A: {'x' * 70_000}, 1B: {'y' * 70_000}}}\n",
     "terminal-escape": f'{BASE}target: "\\e[31mred"\nuser: "\u200b"\n',
+    "proxy-password": f"{BASE}registry:\n  proxy: http://ann:c4nary@proxy.example.com # ours\n  insecure: maybe\n",
     "syntax": f"{BASE}env:\n  A: 1\n B: 2\n",
 }
 
@@ -199,3 +224,19 @@ def test_a_screen(
         load(Path("mlops.yml"), None)
     main._show(caught.value)
     golden(f"{name}.txt", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["http://ann:c4nary@p.test:1", "'http://ann:c4nary@p.test'", '"http://ann:c4nary\\x40p.test"', "c4nary@",
+     "|\n  socks5://ann:c4nary@p.test"],
+)  # fmt: skip
+def test_a_password_of_a_proxy_is_refused_and_not_shown(folder: Path, value: str) -> None:
+    (folder / "mlops.yml").write_text(
+        f"{BASE}registry: {{proxy: {value}}}\n" if "|" not in value else f"{BASE}registry:\n proxy: {value}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(Path("mlops.yml"), None)
+    told = "\n".join((caught.value.message, *caught.value.detail))
+    assert "`registry.proxy` must be a URL" in told
+    assert "c4nary" not in told
