@@ -425,6 +425,10 @@ class Rolling(Protocol):
         """Run the server's own proof that its model answers inside it; None when it says so with exit 0, else why."""
         ...
 
+    def logs(self, task: Task, tail: int, *, follow: bool) -> Iterable[str]:
+        """The last lines of a task of the newest server, as of `Target.logs`; nothing when there is no such task."""
+        ...
+
     def promote(self, deployment: str) -> None:
         """Let the canary be followed by the others."""
         ...

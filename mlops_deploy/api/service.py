@@ -11,6 +11,7 @@ from mlops_deploy.ports import Clock, Keeper, Rolling, Story
 from mlops_deploy.ports import Target as TargetPort
 from mlops_deploy.release.forecast import Forecast
 from mlops_deploy.release.lease import Holder
+from mlops_deploy.release.rolling import RollingView
 from mlops_deploy.release.state import SLOTS, Artefact, Slot
 from mlops_deploy.spec.deploy import DeploySpec, Target
 
@@ -65,13 +66,35 @@ def existing_world(service: Service) -> Iterator[World]:
     """The ports of a service that has a router; raise `UnusableInputError` when there is none to go on with."""
     keeper = find_keeper(service)
     if keeper is None:
-        raise UnusableInputError(
-            f"nothing has been released yet, or it was taken down: `{service.spec.project}` has no router on target "
-            f"`{service.target_name}`",
-            hint="`mlops-deploy release` makes one, and brings the history back unless `down --volumes` has removed it",
-        )
+        raise unreleased(service)
     with world_on(service, keeper) as world:
         yield world
+
+
+def unreleased(service: Service) -> UnusableInputError:
+    """There is no router, and so nothing to look at or to go on with."""
+    project = service.spec.project
+    if find_native(service) is not None:
+        return UnusableInputError(
+            f"`{project}` was released with `--native`: one job, without slots, router and journal",
+            hint=f"`nomad job status {project}` shows it, `nomad job revert {project} VERSION` goes back",
+        )
+    return UnusableInputError(
+        f"nothing has been released yet, or it was taken down: `{project}` has no router on target "
+        f"`{service.target_name}`",
+        hint="`mlops-deploy release` makes one, and brings the history back unless `down --volumes` has removed it",
+    )
+
+
+def find_native(service: Service) -> RollingView | None:
+    """The one job of a service that was released with `--native`; None where there is none of ours."""
+    if service.rolling is None:
+        return None
+    try:
+        view = service.rolling().view()
+    except UnusableInputError:  # a job of that name that is somebody else's
+        return None
+    return None if view.state == "absent" else view
 
 
 def find_keeper(service: Service) -> Keeper | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from mlops_deploy.api.drive import World, drive
-from mlops_deploy.api.service import Service, find_keeper, world_on
+from mlops_deploy.api.service import Service, find_keeper, find_native, world_on
 from mlops_deploy.errors import NeedsHumanError, UnreachableError
 from mlops_deploy.ports import Clock, Keeper
 from mlops_deploy.release import lease as leases
@@ -15,6 +15,7 @@ from mlops_deploy.release.exchange import PATIENCE, Run, stored
 from mlops_deploy.release.journal import Standing
 from mlops_deploy.release.observe import current, journal_of, observe
 from mlops_deploy.release.rollback import before, is_hot
+from mlops_deploy.release.rolling import RollingView
 from mlops_deploy.release.state import Live, Observed, Slot
 from mlops_deploy.release.steps import Step
 
@@ -99,10 +100,10 @@ def look() -> Run[Status]:
     )
 
 
-def following(status: Status | None) -> tuple[str, ...]:
+def following(status: Status | RollingView | None) -> tuple[str, ...]:
     """What makes sense next: commands without their program, the first before the second."""
-    if status is None:
-        return ("release",)
+    if not isinstance(status, Status):
+        return ("release",) if status is None else ("logs",)
     match status.course:
         case "held":
             return ("advance", "abort")
@@ -174,22 +175,25 @@ def looking(service: Service, keeper: Keeper) -> World:
     return World(target=service.target, keeper=keeper, clock=HastyClock(service.clock))
 
 
-def status(service: Service) -> Status | None:
-    """How the service is, None where nothing runs; raise `UnreachableError` when its router alone does not."""
+def status(service: Service) -> Status | RollingView | None:
+    """How the service is, None where nothing runs; raise `UnreachableError` when its router alone does not.
+
+    Of one that was released with `--native` its one job.
+    """
     keeper = find_keeper(service)
     if keeper is None:
-        return None
+        return find_native(service)
     with world_on(service, keeper):
         return drive(look(), looking(service, keeper))
 
 
-def watch(service: Service) -> Iterator[Status | UnreachableError | None]:
+def watch(service: Service) -> Iterator[Status | RollingView | UnreachableError | None]:
     """The status every second, for ever; also what cannot be reached at the moment, and None before a first release."""
     while True:
         keeper = None
         try:
             if (keeper := find_keeper(service)) is None:
-                yield None
+                yield find_native(service)
                 service.clock.pause(SECOND)
                 continue
             while True:

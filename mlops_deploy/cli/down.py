@@ -31,11 +31,17 @@ def down(volumes: bool, force: bool, yes: bool, place: Place) -> None:  # noqa: 
         if not click.confirm(question, err=True):
             raise InterruptedByUserError("not taken down: nothing was changed", hint="`--yes` does not ask")
     from mlops_deploy.api import down as api
+    from mlops_deploy.api.service import find_native
 
     with story() as telling:
         found = api.down(service, telling, volumes=volumes, force=force)
     if found.release is not None:
         click.echo(f"warning: release `{found.release}` was open, and has ended here", err=True)
+    if not found.running and find_native(service) is not None:
+        project = service.spec.project
+        click.echo(f"warning: `{project}` was released with `--native`, and that job goes on", err=True)
+        click.echo(f"next: nomad job stop {project}", err=True)
+        return
     what = "is down" if found.running else "was not running"
     volume = f"; {_gone(service.spec, service.target_name)}" if volumes else ""
     click.echo(f"`{service.spec.project}` {what}{volume}", err=True)

@@ -29,10 +29,17 @@ def history(count: int, output: Literal["text", "json"], place: Place) -> None:
     They come from the journals beside the router, and are the same for whoever asks from wherever.
     """
     from mlops_deploy.api import history as api
+    from mlops_deploy.api.service import find_native
 
-    records = api.history(place.service(), count)
+    service = place.service()
+    records = api.history(service, count)
     if output == "json":
         click.echo(json.dumps([_document(record) for record in records], indent=2))
+        return
+    if not records and find_native(service) is not None:
+        project = service.spec.project
+        click.echo(f"no releases: `{project}` was released with `--native`, and the versions of its job are the record")
+        click.echo(f"next: nomad job history {project}", err=True)
         return
     if not records:
         click.echo("no releases: nothing runs, and the journals are beside the router, which comes back with a release")

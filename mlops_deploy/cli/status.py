@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from mlops_deploy.api.service import Service
     from mlops_deploy.api.status import Status
     from mlops_deploy.errors import UnreachableError
+    from mlops_deploy.release.rolling import RollingView
 
-    Look = Status | UnreachableError | None
+    Look = Status | RollingView | UnreachableError | None
 
 
 @click.command("status")
@@ -45,13 +46,13 @@ def status(watch: bool, output: Literal["text", "json"], place: Place) -> None: 
     click.echo(f"next: {_next(place, found)}", err=True)
 
 
-def _next(place: Place, found: "Status | None") -> str:
+def _next(place: Place, found: "Status | RollingView | None") -> str:
     from mlops_deploy.api.status import following
 
     return " or ".join(place.command(words) for words in following(found))
 
 
-def _document(service: "Service", place: Place, found: "Status | None") -> dict[str, object]:
+def _document(service: "Service", place: Place, found: "Status | RollingView | None") -> dict[str, object]:
     from mlops_deploy.cli.status_document import status_document
 
     return status_document(service, place, found)

@@ -8,17 +8,21 @@ from mlops_deploy.api.status import Status, doing
 from mlops_deploy.cli.status_text import role, routed, status_lines, version
 from mlops_deploy.errors import UnreachableError
 from mlops_deploy.oci.names import printable
+from mlops_deploy.release.rolling import RollingView
 from mlops_deploy.release.state import SLOTS, Slot
 from mlops_deploy.release.steps import describe
 
 if TYPE_CHECKING:
     from mlops_deploy.api.service import Service
 
+_KINDS: Final = frozenset({"service", "job", "router"})
+"""What a look begins with: nothing runs, one job, or slots behind a router. Another kind is shown as a whole."""
+
 _GONE: Final = {"release": "has ended", "target": "reachable again"}
 
 
-def change_lines(service: "Service", looks: Iterator[Status | UnreachableError | None]) -> Iterator[str]:
-    """The whole status once, then what has changed, each line with its time; for ever."""
+def change_lines(service: "Service", looks: Iterator[Status | RollingView | UnreachableError | None]) -> Iterator[str]:
+    """The whole status, then what has changed, each line with its time; for ever."""
     before: dict[str, str] = {}
     for look in looks:
         now = datetime.now().astimezone()
@@ -26,7 +30,7 @@ def change_lines(service: "Service", looks: Iterator[Status | UnreachableError |
             found = before | {"target": f"not reachable: {look.message}"}
         else:
             found = facts(look)
-        if before.keys() <= {"target", "service"} and not isinstance(look, UnreachableError) and found != before:
+        if not isinstance(look, UnreachableError) and not _KINDS & before.keys() & found.keys():
             yield from status_lines(service, look, now.timestamp())
         else:
             yield from (f"{now:%H:%M:%S}  {line}" for line in _differences(before, found))
@@ -38,10 +42,13 @@ def _differences(before: dict[str, str], found: dict[str, str]) -> Iterator[str]
     yield from (printable(f"{name}: {text}") for name, text in found.items() if before.get(name) != text)
 
 
-def facts(status: Status | None) -> dict[str, str]:
+def facts(status: Status | RollingView | None) -> dict[str, str]:
     """What is worth a line when it changes: no counters, no ages."""
     if status is None:
         return {"service": "nothing runs"}
+    if isinstance(status, RollingView):
+        why = f": {status.cause.message}" if status.cause else ""
+        return {"job": f"version {status.version}, {len(status.servers)} healthy, {status.state}{why}"}
     router, freeze, lease = status.observed.router, status.observed.freeze, status.holder
     found = {
         "router": f"{routed(router.route)} (generation {router.generation})" if router.applied else "down",

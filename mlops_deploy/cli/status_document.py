@@ -7,19 +7,24 @@ from mlops_deploy.api.service import Service
 from mlops_deploy.api.status import Status, deadline, doing, following
 from mlops_deploy.cli.place import Place
 from mlops_deploy.release.journal import Standing
-from mlops_deploy.release.state import Route, Slot
+from mlops_deploy.release.rolling import RollingView
+from mlops_deploy.release.state import Cause, Route, Slot
 from mlops_deploy.release.steps import describe
 
 Document = dict[str, Any]
 
 
-def status_document(service: Service, place: Place, status: Status | None) -> Document:
-    """Everything that `status` shows; where nothing has been released, `live` to `release` are null."""
+def status_document(service: Service, place: Place, status: Status | RollingView | None) -> Document:
+    """Everything that `status` shows; where nothing has been released, `live` to `release` are null.
+
+    `native` is the one job of a service that was released with `--native`, else null; then all the others are.
+    """
     return {
         "service": service.spec.service,
         "environment": service.spec.environment,
         "target": service.target_name,
-        **(_looked(status) if status else dict.fromkeys(_PARTS)),
+        **(_looked(status) if isinstance(status, Status) else dict.fromkeys(_PARTS)),
+        "native": _native(service, status) if isinstance(status, RollingView) else None,
         "next": [place.command(words) for words in following(status)],
     }
 
@@ -41,6 +46,22 @@ def _looked(status: Status) -> Document:
         "freeze": _freeze(status),
         "release": _release(status),
     }
+
+
+def _native(service: Service, view: RollingView) -> Document:
+    return {
+        "job": service.spec.project,
+        "state": view.state,
+        "version": view.version,
+        "content_id": view.content,
+        "deployment": view.deployment,
+        "healthy": list(view.servers),
+        "cause": _cause(view.cause),
+    }
+
+
+def _cause(cause: Cause | None) -> Document | None:
+    return {"kind": cause.kind, "message": cause.message, "lines": list(cause.lines)} if cause else None
 
 
 def _live(status: Status) -> Document | None:
@@ -84,9 +105,7 @@ def _slot(status: Status, slot: Slot) -> Document:
         "in_flight": lane.sessions,
         "requests": lane.counters.requests,
         "failed": lane.counters.failed,
-        "cause": {"kind": view.cause.kind, "message": view.cause.message, "lines": list(view.cause.lines)}
-        if view.cause
-        else None,
+        "cause": _cause(view.cause),
         "ended": {"message": view.ended.message, "lines": list(view.ended.lines)} if view.ended else None,
         "remark": view.remark or None,
     }

@@ -7,8 +7,10 @@ from typing import Final
 from mlops_deploy.api.service import Service
 from mlops_deploy.api.status import Course, Status, deadline, doing
 from mlops_deploy.oci.names import printable
+from mlops_deploy.release.rolling import RollingView
 from mlops_deploy.release.state import WHOLE, Counters, Route, Slot
 from mlops_deploy.release.steps import describe
+from mlops_deploy.spec.refs import SHORT
 
 _SHOWN: Final = 8
 """How many of the last lines of a task that failed are shown; JSON has them all."""
@@ -22,10 +24,12 @@ _COURSES: Final[dict[Course, str]] = {
 }
 
 
-def status_lines(service: Service, status: Status | None, now: float) -> list[str]:
+def status_lines(service: Service, status: Status | RollingView | None, now: float) -> list[str]:
     """What `status` shows at `now`, in seconds since 1970."""
     if status is None:
         return [f"{_name(service)}: nothing runs; it has not been released yet, or was taken down"]
+    if isinstance(status, RollingView):
+        return [printable(line) for line in _native_lines(service, status)]
     lines = [
         f"{_name(service)}   {_headline(status, now)}",
         *_slot_lines(status, "a", "├─", "│ "),
@@ -36,6 +40,19 @@ def status_lines(service: Service, status: Status | None, now: float) -> list[st
         *_release_lines(status, now),
     ]
     return [printable(line) for line in lines]
+
+
+def _native_lines(service: Service, view: RollingView) -> Iterator[str]:
+    """The one job of a release with `--native`; what is not ours to tell, Nomad's own command shows."""
+    project = service.spec.project
+    yield f"{_name(service)}   {view.state}: job `{project}`, version {view.version}, released with `--native`"
+    yield f"├─ content     {view.content[:SHORT] if view.content else 'not known: the job was edited'}"
+    yield f"├─ deployment  {view.deployment[:8] if view.deployment else 'none, or forgotten'}"
+    yield f"└─ healthy     {', '.join(f'server `{one[:8]}`' for one in view.servers) or 'no server of this version'}"
+    if view.cause is not None:
+        yield f"      {view.cause.message}"
+        yield from (f"      | {line}" for line in view.cause.lines[-_SHOWN:])
+    yield f"`nomad job status {project}` shows all of it, `nomad job history {project}` what was before"
 
 
 def when(seconds: float, now: float) -> str:

@@ -82,6 +82,22 @@ def test_a_first_release_runs_every_server_and_proves_each(released, nomad_agent
     assert [ask(service, one)[1] for one in registered(nomad_agent, service, "live")] == [versions[0]] * 2
 
 
+def test_the_commands_about_slots_show_the_job_or_name_those_that_do(released):
+    service, versions = released
+    said = service.run("status").stdout
+    assert f"settled: job `{service.name}`, version 0, released with `--native`" in said
+    assert versions[0] in said
+    assert said.count("server `") == 2
+    found = service.json("status")
+    assert (found["native"]["state"], len(found["native"]["healthy"]), found["slots"]) == ("settled", 2, None)
+    assert service.run("logs", "--task", "bootstrap").stdout.strip()
+    assert f"next: nomad job history {service.name}" in service.run("history").stderr
+    assert f"`nomad job revert {service.name} VERSION`" in service.run("rollback", code=2).stderr
+    down = service.run("down").stderr
+    assert "that job goes on" in down
+    assert f"next: nomad job stop {service.name}" in down
+
+
 def test_the_plan_says_what_changes_and_what_is_lost(released):
     service, versions = released
     service.use(100)

@@ -1,6 +1,6 @@
 """A service as one job on a cluster, whose deployments are the cluster's own; see `ports.Rolling`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from mlops_deploy.adapters.faults import Fault
@@ -9,8 +9,11 @@ from mlops_deploy.adapters.nomad.client import NomadClient, Reply
 from mlops_deploy.adapters.nomad.evaluations import blocked_at_first
 from mlops_deploy.adapters.nomad.execution import exec_stream
 from mlops_deploy.adapters.nomad.forecasting import forecast
+from mlops_deploy.adapters.nomad.logs import follow as followed
+from mlops_deploy.adapters.nomad.logs import last_lines
 from mlops_deploy.adapters.nomad.slot_job import SlotJob
 from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
+from mlops_deploy.ports import Task
 from mlops_deploy.release.forecast import Forecast
 from mlops_deploy.release.rolling import RollingState, RollingView
 from mlops_deploy.release.state import Artefact, Cause
@@ -84,6 +87,15 @@ class NomadRolling:
         if stream.code != 0:
             return "the connection ended before its proof did"
         return None if said else "its proof has said nothing, as one that never ran"
+
+    def logs(self, task: Task, tail: int, *, follow: bool) -> Iterable[str]:
+        """See `ports.Rolling`."""
+        found = self._job()
+        there = [] if found is None else [Allocation.read(one) for one in self._client.allocations(found["ID"])]
+        newest = max(there, key=lambda one: one.order, default=None)
+        if newest is None or newest.run(task) is None:
+            return ()
+        return (followed if follow else last_lines)(self._client, newest.id, task, tail)
 
     def promote(self, deployment: str) -> None:
         """See `ports.Rolling`."""

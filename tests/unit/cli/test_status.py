@@ -1,6 +1,7 @@
 """How a status reads: for people, as JSON, and as changes where nothing can be refreshed in place."""
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from mlops_deploy.cli.status_text import span, status_lines
 from mlops_deploy.errors import UnreachableError
 from mlops_deploy.release.journal import Began, HeldBack, Turned, standing
 from mlops_deploy.release.lease import Holder, Lease
+from mlops_deploy.release.rolling import RollingView
 from mlops_deploy.release.state import Cause, End, Freeze, Route
 from tests.fakes.command import run
 from tests.fakes.looks import NOW, ONE, RELEASE, TWO, first_live, observed, opened, router, status, view
@@ -24,7 +26,7 @@ AWAITING = standing([opened(), Began(at=NOW - 45, index=1)])
 
 
 def service(environment=None):
-    spec = SimpleNamespace(service="digits", environment=environment)
+    spec = SimpleNamespace(service="digits", environment=environment, project="digits")
     return Service(
         spec=spec, target_name="docker", target=None, supply=None, router_config=None, clock=None, holder=None
     )
@@ -59,6 +61,44 @@ def test_nothing_released_yet():
     assert lines(None, "prod") == [
         "digits @ prod (docker): nothing runs; it has not been released yet, or was taken down"
     ]
+
+
+NATIVE = RollingView(
+    state="settled", version=3, content="2" * 64, deployment="d" * 36, servers=("a" * 36, "b" * 36), wanted=1
+)
+
+
+def test_a_service_without_slots():
+    assert lines(NATIVE) == [
+        "digits (docker)   settled: job `digits`, version 3, released with `--native`",
+        "├─ content     222222222222",
+        "├─ deployment  dddddddd",
+        "└─ healthy     server `aaaaaaaa`, server `bbbbbbbb`",
+        "`nomad job status digits` shows all of it, `nomad job history digits` what was before",
+    ]
+    made = document(NATIVE)
+    assert made["next"] == ["mlops-deploy logs"]
+    assert made["native"]["healthy"] == ["a" * 36, "b" * 36]
+    assert (made["native"]["job"], made["native"]["content_id"], made["native"]["cause"]) == ("digits", "2" * 64, None)
+    assert made | {"native": None, "next": []} == document(None) | {"next": []}
+
+
+def test_a_server_without_slots_that_failed_says_why_with_its_last_lines():
+    cause = Cause(kind="crash", message="the server ended with 1", lines=("one", "two"))
+    found = replace(NATIVE, state="failed", servers=(), content=None, deployment=None, cause=cause)
+    assert lines(found)[1:-1] == [
+        "├─ content     not known: the job was edited",
+        "├─ deployment  none, or forgotten",
+        "└─ healthy     no server of this version",
+        "      the server ended with 1",
+        "      | one",
+        "      | two",
+    ]
+    assert document(found)["native"]["cause"]["lines"] == ["one", "two"]
+    looks = [None, NATIVE, NATIVE, found]
+    changes = list(change_lines(service(), iter(looks)))
+    assert changes[1:6] == lines(NATIVE)
+    assert [line[10:] for line in changes[6:]] == ["job: version 3, 0 healthy, failed: the server ended with 1"]
 
 
 def test_a_slot_that_failed_says_why_with_its_last_lines():
@@ -194,6 +234,16 @@ def test_changes():
         "target: not reachable: no engine",
         "target: reachable again",
     ]
+
+
+def test_what_becomes_another_thing_is_shown_as_a_whole():
+    slots, nothing = (
+        status(first_live()),
+        "digits (docker): nothing runs; it has not been released yet, or was taken down",
+    )
+    found = list(change_lines(service(), iter([slots, None, NATIVE, None, slots])))
+    whole = status_lines(service(), slots, NOW)
+    assert found == [*whole, nothing, *lines(NATIVE), nothing, *whole]
 
 
 CONFIG = "service: digits\nmodel: {path: m}\n"
