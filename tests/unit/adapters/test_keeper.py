@@ -59,7 +59,6 @@ def silent(_request):
     ("say", "reason"),
     [
         (silent, "its time is over|timed out"),
-        (lambda _: None, "it has ended"),
         (lambda r: good(r)[:20], "timed out|its time is over"),
         (lambda _: b"python3: not found\n", "python3: not found"),
         (lambda _: b"[" * 3000 + b"\n", "understood"),
