@@ -2,7 +2,8 @@
 
 The model is `model.json` in `MODEL_PATH`: `{"weights": [...], "bias": b}`; a prediction is weights · row + bias.
 `MODEL_NAME`, `MODEL_ID` and `PORT` mean what they mean to the real server. What can go wrong with a server is asked for
-by variables: `LOAD_SECONDS` makes loading slow, `NEVER_READY` endless; `SAYS_VERSION` is the version that it claims to
+by variables: `LOAD_SECONDS` makes loading slow, `LOADS_UNTIL` as long as that file is not there, `NEVER_READY`
+endless; `SAYS_VERSION` is the version that it claims to
 be; `ADDS` is added to every prediction; `CRASH_AFTER` seconds it ends with 70; `EATS_MIB` is the memory that it wants.
 """
 
@@ -28,6 +29,8 @@ COUNTING = threading.Lock()
 def load():
     eaten = bytearray(int(os.environ.get("EATS_MIB", "0")) << 20)
     time.sleep(float(os.environ.get("LOAD_SECONDS", "0")))
+    while "LOADS_UNTIL" in os.environ and not os.path.exists(os.environ["LOADS_UNTIL"]):  # noqa: PTH110
+        time.sleep(0.05)
     while "NEVER_READY" in os.environ:
         time.sleep(1)
     del eaten
