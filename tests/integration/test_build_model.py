@@ -9,11 +9,13 @@ import sys
 import tarfile
 import threading
 import time
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from tests.fakes.carrier_tree import wait_until
 from tests.fakes.carriers import write_model
 
 pytestmark = pytest.mark.docker
@@ -174,13 +176,20 @@ class TestEngine:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        time.sleep(2)
+        wait_until(lambda: folder / "model" / "big" in opened(process.pid), 60)
         started = time.monotonic()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
         assert (process.returncode, out) == (130, b""), err
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 10  # what is left to read takes far longer
         assert run("docker", "-H", host, "image", "inspect", TAG, check=False).returncode
+
+
+def opened(pid):
+    """The files that a process has open."""
+    with suppress(OSError):
+        return {path.readlink() for path in Path(f"/proc/{pid}/fd").iterdir()}
+    return set()
 
 
 @needs_skopeo
