@@ -29,7 +29,9 @@ _RELOAD: Final = 30.0
 _LOOKS: Final = frozenset({"observed", "ask", "get", "keys", "journals", "read"})
 """The requests that change nothing, so that sending one again is never wrong."""
 
-_TRIES: Final = 3
+TRIES: Final = 5
+"""How often a program is begun that seems never to have begun: on a busy node that is one in a hundred, in bursts."""
+
 _LIMIT: Final = 64 << 20
 _HINT: Final = "see `mlops-deploy status`, then run this again"
 
@@ -137,7 +139,7 @@ class KeeperClient:
         request = json.dumps({"keeper": VERSION, "id": self._id, "op": op, **fields}).encode() + b"\n"
         until = time.monotonic() + seconds
         try:
-            answer = _answer(self._heard(request, until, _TRIES if op in _LOOKS else 1), self._id)
+            answer = _answer(self._heard(request, until, TRIES if op in _LOOKS else 1), self._id)
         except OSError as error:
             self.close()
             raise UnreachableError(f"the router's keeper does not answer: {_reason(error)}", hint=_HINT) from error

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from mlops_deploy.adapters.faults import Fault
+from mlops_deploy.adapters.keeper import TRIES
 from mlops_deploy.adapters.nomad.allocations import Allocation, judge, started_by
 from mlops_deploy.adapters.nomad.client import NomadClient, Reply
 from mlops_deploy.adapters.nomad.evaluations import blocked_at_first
@@ -22,6 +23,7 @@ from mlops_deploy.spec.owner import Owner
 
 _SHOWN: Final = 20
 _TAIL: Final = 8192
+_WORDLESS: Final = "its proof has said nothing, as one that never ran"
 
 
 class NomadRolling:
@@ -71,7 +73,14 @@ class NomadRolling:
         self._client.register(self._document(artefact), index)
 
     def prove(self, server: str, command: Sequence[str], seconds: float) -> str | None:
-        """See `ports.Rolling`."""
+        """See `ports.Rolling`. A proof that seems never to have begun is begun again."""
+        why = None
+        for _ in range(TRIES):
+            if (why := self._unproven(server, command, seconds)) != _WORDLESS:
+                break
+        return why
+
+    def _unproven(self, server: str, command: Sequence[str], seconds: float) -> str | None:
         try:
             stream = exec_stream(self._client, server, "server", command)
         except UnreachableError as error:
@@ -86,7 +95,7 @@ class NomadRolling:
             stream.close()
         if stream.code != 0:
             return "the connection ended before its proof did"
-        return None if said else "its proof has said nothing, as one that never ran"
+        return None if said else _WORDLESS
 
     def logs(self, task: Task, tail: int, *, follow: bool) -> Iterable[str]:
         """See `ports.Rolling`."""

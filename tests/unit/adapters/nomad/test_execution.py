@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from mlops_deploy.adapters.nomad import execution
+from mlops_deploy.adapters.nomad import rolling as rolling_module
 from mlops_deploy.adapters.nomad.client import NomadClient
 from mlops_deploy.adapters.nomad.execution import exec_stream
 from mlops_deploy.adapters.nomad.rolling import NomadRolling
@@ -253,7 +254,6 @@ def ended(code):
     ("play", "why"),
     [
         (lambda peer: (peer.out(b"ready\n"), ended(0)(peer)), None),
-        (ended(0), "its proof has said nothing, as one that never ran"),
         (ended(3), "it has ended with exit code 3"),
         (lambda peer: peer.send(CLOSE, struct.pack("!H", 1000)), "the connection ended before its proof did"),
         (lambda peer: (peer.out(b"ready\n"), peer.send(CLOSE, b"")), "the connection ended before its proof did"),
@@ -270,3 +270,31 @@ def test_only_a_word_and_exit_code_zero_are_a_proof(play, why):
     with agent(accepted) as (client, _):
         rolling = NomadRolling(Owner(service="toy", environment=None), 1, client)
         assert rolling.prove("id", ["prove"], 5) == why
+
+
+class Said:
+    """A program that has said `words` and ended with 0."""
+
+    code = 0
+
+    def __init__(self, *words):
+        self.words = [*words, b""]
+
+    def receive(self, _seconds):
+        return self.words.pop(0)
+
+    def close(self):
+        """Nothing is open."""
+
+
+@pytest.mark.parametrize(
+    ("began", "tries", "why"),
+    [((b"ready",), 1, None), ((), 5, "its proof has said nothing, as one that never ran"), (None, 3, None)],
+    ids=["at once", "never", "at the third time"],
+)
+def test_a_proof_that_seems_never_to_have_begun_is_begun_again(monkeypatch, began, tries, why):
+    streams = [Said(), Said(), Said(b"ready")] if began is None else [Said(*began) for _ in range(9)]
+    left = list(streams)
+    monkeypatch.setattr(rolling_module, "exec_stream", lambda *_: left.pop(0))
+    assert NomadRolling(Owner(service="toy", environment=None), 1, None).prove("id", ["prove"], 5) == why
+    assert len(streams) - len(left) == tries
