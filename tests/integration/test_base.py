@@ -51,7 +51,7 @@ def test_a_second_run_makes_nothing(base: str) -> None:
     before = run("docker", "image", "inspect", "--format", "{{.Id}}", base).stdout
     start = time.monotonic()
     again = run(BUILD)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10
     assert (again.returncode, again.stdout, again.stderr) == (0, f"{TAG}\n", "")
     assert run("docker", "image", "inspect", "--format", "{{.Id}}", base).stdout == before
 

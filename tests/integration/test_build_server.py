@@ -232,7 +232,7 @@ def test_the_second_time_nothing_is_done(build_server, constraints, tag):
     begun = time.monotonic()
     again = build_server("-t", tag, "--constraints", constraints)
     assert (again.stdout, "nothing has changed" in again.stderr) == (f"{tag}\n", True)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
     assert docker("image", "inspect", "--format", "{{.Id}} {{.Metadata.LastTagTime}}", tag) == before
 
 
@@ -335,7 +335,7 @@ def test_an_interrupted_build_leaves_no_image(build_server, new_constraints, tag
         building = build_server.start("-t", tag, "--constraints", new_constraints)
         assert index.asked.wait(60)
         building.send_signal(sent)
-        _, words = building.communicate(timeout=20)
+        _, words = building.communicate(timeout=60)
     finally:
         index.open.set()
     assert building.returncode == 130
