@@ -15,7 +15,8 @@ from mlops_deploy.release import executor
 from mlops_deploy.release.exchange import Run, clock, rest, router_view
 from mlops_deploy.release.lease import locked
 from mlops_deploy.release.observe import observe, situation
-from mlops_deploy.release.plan import Plan
+from mlops_deploy.release.plan import Plan, require_fresh
+from mlops_deploy.release.state import SLOTS
 
 _MOMENT: Final = 5.0
 _PAUSE: Final = 0.2
@@ -27,7 +28,12 @@ def release(service: Service, shelf: Shelf, wish: Wish, story: Story, witness: W
     Raises `LockedError` first of all when another command is at work, a release is open, or the service is frozen.
     """
     candidate = cache(lambda: find_candidate(service, shelf, wish, story))
-    with made_world(service, before=candidate) as world:
+
+    def before() -> None:
+        candidate()
+        require_room(service)
+
+    with made_world(service, before=before) as world:
         drive(may_begin(), world)
         plan = plan_from(service, drive(observe(), world), candidate(), wish)
         return carry_out(service, world, plan, story, witness)
@@ -35,10 +41,16 @@ def release(service: Service, shelf: Shelf, wish: Wish, story: Story, witness: W
 
 def apply(service: Service, plan: Plan, story: Story, witness: Witness | None = None) -> Report:
     """Carry out exactly `plan`; raise `LockedError` when what it was made from has changed."""
-    with made_world(service, before=lambda: None) as world:
+    with made_world(service, before=lambda: require_room(service)) as world:
         drive(may_begin(), world)
-        drive(executor.refuse_stale(plan), world)
-        return carry_out(service, world, plan, story, witness)
+        fresh = require_fresh(plan, drive(observe(), world))
+        return carry_out(service, world, fresh, story, witness)
+
+
+def require_room(service: Service) -> None:
+    """Raise `UnusableInputError` for what is in a slot's place and is not ours, while nothing has been made yet."""
+    for slot in SLOTS:
+        service.target.observe(slot)
 
 
 def may_begin() -> Run[None]:

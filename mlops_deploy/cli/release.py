@@ -68,7 +68,8 @@ def _refuse_contradiction(choices: Choices) -> None:
 
 def _release(choices: Choices, story: "ReleaseStory") -> "Report | None":
     from mlops_deploy.api import release as api
-    from mlops_deploy.api.planning import Wish, load_plan
+    from mlops_deploy.api.planning import Wish, load_plan, look
+    from mlops_deploy.release.plan import require_fresh
 
     project, service = choices.place.project_and_service(choices.insecure_registries)
     if choices.native:
@@ -76,7 +77,7 @@ def _release(choices: Choices, story: "ReleaseStory") -> "Report | None":
     if choices.plan is not None:
         planned = load_plan(service, _text(choices.plan), str(choices.plan))
         if choices.dry_run:
-            _shown(choices, service, planned)
+            _shown(choices, service, require_fresh(planned, look(service)))
             return None
         return api.apply(service, planned, story, story.witness)
     wish = Wish(strategy=choices.strategy, model=choices.model, server=choices.server, hold=choices.until is not None)

@@ -22,7 +22,7 @@ from mlops_deploy.release.observe import (
     situation,
 )
 from mlops_deploy.release.outcome import DECIDE, Outcome, Result, tally_of
-from mlops_deploy.release.plan import Plan, base_of
+from mlops_deploy.release.plan import Plan, base_of, stale
 from mlops_deploy.release.session import Session
 from mlops_deploy.release.state import Artefact, Freeze
 from mlops_deploy.release.turning import turn
@@ -209,9 +209,5 @@ def open_release(now: Situation) -> LockedError:
 
 def refuse_stale(plan: Plan) -> Run[None]:
     """Raise `LockedError` when what `plan` was made from has changed."""
-    now = base_of((yield from observe()))
-    if now != plan.base:
-        raise LockedError(
-            "the plan is stale: the slots, the route or the freeze have changed since it was made",
-            hint="`mlops-deploy plan` makes a new one",
-        )
+    if base_of((yield from observe())) != plan.base:
+        raise stale()

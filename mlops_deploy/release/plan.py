@@ -1,11 +1,11 @@
 """A plan: steps as data, with what they were made from. Can be saved, read and applied exactly, or is refused."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final, Literal
 
-from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.errors import LockedError, UnusableInputError
 from mlops_deploy.release.codec import decode, encode
 from mlops_deploy.release.state import SLOTS, WHOLE, Artefact, Observed, Route, Slot, whole
 from mlops_deploy.release.steps import Planned, Promote, Start
@@ -84,6 +84,26 @@ def base_of(observed: Observed) -> Base:
     freeze = observed.freeze.reason if observed.freeze else None
     router = observed.router
     return Base(a=held["a"], b=held["b"], route=router.route, generation=router.generation, freeze=freeze)
+
+
+def require_fresh(plan: Plan, observed: Observed) -> Plan:
+    """`plan` as it can be carried out now; raise `LockedError` when what it was made from has changed.
+
+    One that was made where there was no router knows no generation: it takes that of the state that was kept.
+    """
+    now = base_of(observed)
+    known = plan.base if plan.base.generation else replace(plan.base, generation=now.generation)
+    if now != known:
+        raise stale()
+    return replace(plan, base=now)
+
+
+def stale() -> LockedError:
+    """That what a plan was made from has changed."""
+    return LockedError(
+        "the plan is stale: the slots, the route or the freeze have changed since it was made",
+        hint="`mlops-deploy plan` makes a new one",
+    )
 
 
 def live_slot(observed: Observed) -> Slot | None:

@@ -9,6 +9,7 @@ import pytest
 from mlops_deploy.api import decisions, holder
 from mlops_deploy.api import release as api
 from mlops_deploy.api.holder import this_holder
+from mlops_deploy.api.planning import preview
 from mlops_deploy.api.trace import VARIABLE, tracer
 from mlops_deploy.errors import DeployError, LockedError, UnreachableError, UnusableInputError
 from mlops_deploy.release import lease as leases
@@ -94,6 +95,42 @@ def test_the_first_release_makes_the_router_and_what_cannot_be_released_makes_no
     assert error.hint == "build one with `mlops-deploy build-model`"
     assert not sim.ports.made
     del sim.newest
+    assert sim.release().result == "released"
+    assert sim.ports.made
+
+
+@pytest.mark.parametrize("by_plan", [False, True])
+def test_what_is_in_a_slot_s_place_is_refused_before_a_router_is_made(by_plan):
+    sim = story_of("first")
+    plan = sim.plan()
+    sim.ports.made = False
+
+    def observe(slot):
+        raise UnusableInputError(f"there is a container `toy-{slot}`, and its labels do not say that it is ours")
+
+    sim.ports.observe = observe
+    with pytest.raises(UnusableInputError, match="there is a container `toy-a`"):
+        api.apply(sim.service, plan, sim.story) if by_plan else sim.release()
+    assert not sim.ports.made
+
+
+def test_a_plan_that_was_made_where_nothing_ran_goes_on_with_the_generation_that_was_kept():
+    sim = story_of("first")
+    plan = sim.plan()
+    assert plan.base.generation == 0
+    sim.world.generation = 8
+    assert api.apply(sim.service, plan, sim.story).result == "released"
+    (done,) = sim.world.plans.values()
+    assert done == replace(plan, base=replace(plan.base, generation=8))
+    changed_nothing(sim, lambda: api.apply(sim.service, plan, sim.story), LockedError)
+
+
+def test_slots_without_their_router_are_not_planned_for_and_the_next_release_starts_it():
+    sim = story_of("next")
+    sim.ports.made = False
+    with pytest.raises(UnreachableError, match="the router of `toy` does not run") as caught:
+        preview(sim.service, sim.shelf, api.Wish(), sim.story)
+    assert "`mlops-deploy router apply`" in caught.value.hint
     assert sim.release().result == "released"
     assert sim.ports.made
 

@@ -129,9 +129,10 @@ def test_a_plan_is_written_shown_and_carried_out(command):
     assert run(*waiting.split(), "--dry-run")[2] == f"next: mlops-deploy {waiting}\n"
     assert run.sim.world.generation == before
     assert run("release", "--plan", "p.json")[:2] == (0, f"toy@222222222222 {ID}\n")
-    code, _, err = run("release", "--plan", "p.json")
-    assert code == 3
-    assert "mlops-deploy plan" in err
+    for more in ((), ("--dry-run",)):
+        code, out, err = run("release", "--plan", "p.json", *more)
+        assert (code, out) == (3, "")
+        assert "mlops-deploy plan" in err
     assert run("plan", "--detailed-exitcode")[:2] == (0, "toy on process: nothing to do, toy@222222222222 is live\n")
 
 
