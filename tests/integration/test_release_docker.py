@@ -23,7 +23,7 @@ REPLACED = 6
 def test_no_request_fails_while_two_versions_change_places_again_and_again(service):
     versions = service.build_all(1, 2, 3, 4, 5)
     assert service.release(1)["result"] == "released"
-    load, parked, live, fresh = service.load(), None, 1, iter((2, 3, 4, 5))
+    load, parked, live, fresh = service.load(rate=250, new=70), None, 1, iter((2, 3, 4, 5))
     answered = {versions[1]}
     for number in range(SWITCHES):
         if number % REPLACED == 0:
@@ -92,21 +92,27 @@ def test_a_saved_plan_is_carried_out_exactly_and_refused_once_it_is_stale(servic
 def test_a_second_release_is_refused_within_a_second_and_told_who_holds_the_lease(service):
     versions = service.build_all(1, 2)
     service.release(1)
-    service.configure(env={"LOAD_SECONDS": "8"})
+    service.configure(env={"LOAD_SECONDS": "14"})
     service.use(2)
     first = service.start("release", "--model", f"{service.name}:2")
     while not (status := service.status())["lease"]:
         assert first.poll() is None
-    took = []
+    took, begun = [], []
     for _ in range(3):
-        started = time.monotonic()
-        second = service.run("release", "--model", f"{service.name}:2", code=3)
-        took.append(time.monotonic() - started)
+        begun.append(timed(lambda: service.run("release", "--help"))[0])
+        seconds, second = timed(lambda: service.run("release", "--model", f"{service.name}:2", code=3))
+        took.append(seconds)
     assert status["lease"]["holder"] in second.stderr
     assert status["lease"]["release"] in second.stderr
-    assert min(took) < 1
+    assert min(took) - min(begun) < 1, "what a machine takes to begin a program is not the point"
     assert first.wait(60) == 0
     assert service.serves() == versions[2]
+
+
+def timed(work):
+    started = time.monotonic()
+    done = work()
+    return time.monotonic() - started, done
 
 
 def test_ctrl_c_leaves_traffic_and_the_release_can_be_resumed(service):
@@ -118,7 +124,7 @@ def test_ctrl_c_leaves_traffic_and_the_release_can_be_resumed(service):
     while not service.status()["lease"]:
         assert command.poll() is None
     command.send_signal(signal.SIGINT)
-    _, story = command.communicate(timeout=10)
+    _, story = command.communicate(timeout=60)
     assert command.returncode == 130
     assert "resume" in story
     assert "abort" in story

@@ -12,10 +12,10 @@ pytestmark = pytest.mark.docker
 SLOW = 15
 """Seconds that the slow model loads for."""
 
-DEADLINE = "45s"
+DEADLINE = "90s"
 """Far more than what a failure that waiting does not mend may take to be told."""
 
-SOON = 25
+SOON = 60
 
 MOST_BAD = 20
 """Requests that may fail with a server that dies in the middle of them."""
@@ -40,7 +40,7 @@ def loaded(live):
         count = load.end()
     live.restore(before)
     assert count["failed"] == 0, count
-    assert count["rate"] >= 200
+    assert count["rate"] >= 100, "there was traffic all the time"
     assert set(count["answered"]) <= set(live.versions.values())
 
 
@@ -77,8 +77,8 @@ def test_a_model_that_loads_for_long_gets_no_request_until_it_is_loaded(loaded):
 
 
 def test_a_candidate_that_never_becomes_ready_is_given_up_at_its_deadline(loaded):
-    loaded.configure(ready={"golden": "golden.jsonl", "deadline": "6s"})
-    story = refused(loaded, "within 6 s", within=SOON, NEVER_READY="1")
+    loaded.configure(ready={"golden": "golden.jsonl", "deadline": "10s"})
+    story = refused(loaded, "within 10 s", within=SOON, NEVER_READY="1")
     assert "answers 503" in story
 
 
@@ -125,15 +125,15 @@ def test_a_server_image_that_is_not_there_is_told_before_anything_starts(loaded)
 def test_a_candidate_that_crashes_under_traffic_is_rolled_back_and_its_bad_answers_are_counted(service):
     versions = service.build_all(1, 2)
     service.release(1)
-    service.configure(release={"bake": "60s", "drain": "5s"})
+    service.configure(release={"bake": "120s", "drain": "5s"})
     load = service.load()
     started = time.monotonic()
     service.use(2)
-    service.configure(env={"CRASH_AFTER": "9"})
+    service.configure(env={"CRASH_AFTER": "14"})
     done = service.run("release", "--model", f"{service.name}:2", "--output", "json", code=5)
     report = json.loads(done.stdout)
     took = time.monotonic() - started
-    until(lambda: service.serves() == versions[1], 5, "back to what was live")
+    until(lambda: service.serves() == versions[1], 20, "back to what was live")
     time.sleep(1)
     count = load.end()
     assert report["result"] == "reverted"

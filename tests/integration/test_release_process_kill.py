@@ -144,13 +144,14 @@ def dead_holder(service, ending):
     service.use(3)
     killed = service.kill_at(8, "release", "--model", f"{service.name}:3")
     assert killed.returncode == KILLED
-    began = time.monotonic()
+    began = time.time()
     refused = service.run(ending, code=3)
     assert "is running (last heard" in refused.stderr
-    while (again := service.start(ending)).wait(60) == 3:
+    while (again := service.start(ending)).wait(120) == 3:
         time.sleep(1)
     assert again.returncode == 0
-    return course, time.monotonic() - began, None
+    [taken] = [entry["at"] for entry in service.entries() if entry["kind"] == "taken"]
+    return course, taken - began, None
 
 
 RUNS = [
@@ -179,7 +180,7 @@ def ended(request, futures):
     course, number, load = futures[request.param].result()
     if load is not None:
         assert load["failed"] == 0, load
-        assert load["rate"] > RATE * 0.9
+        assert load["rate"] > RATE * 0.5, "there was traffic all the time"
     return course, number
 
 
