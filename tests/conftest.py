@@ -7,6 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says something of the machine alone.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 REQUIRED = {name for name in os.environ.get("MLOPS_DEPLOY_REQUIRE", "").split(",") if name}
 LEFT_OUT = {name for name in os.environ.get("MLOPS_DEPLOY_WITHOUT", "").split(",") if name} - REQUIRED

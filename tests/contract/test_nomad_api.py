@@ -233,9 +233,10 @@ class TestVariables:
         index = client.put_variable(name, {"a": "1"}, 0)
         time.sleep(2.1)
         old = client.variable(name).age
+        begun = time.monotonic()
         client.put_variable(name, {"a": "2"}, index)
         assert old > 1
-        assert client.variable(name).age <= 1
+        assert client.variable(name).age <= time.monotonic() - begun + 1
 
     def test_variables_are_listed_by_prefix(self, client, name):
         for path in ("b", "a/1", "a/2"):
@@ -282,30 +283,30 @@ class TestBlockingQueries:
         index = client.put_variable(name, {"a": "1"}, 0)
         path = f"var/{name}"
         seen = client.raw("GET", path)
-        threading.Timer(0.5, lambda: world.client().put_variable(name, {"a": "2"}, index)).start()
         begun = time.monotonic()
-        answer = client.raw("GET", path, params={"index": seen.index, "wait": "10s"}, seconds=15)
-        assert 0.3 < time.monotonic() - begun < 5
+        threading.Timer(0.5, lambda: world.client().put_variable(name, {"a": "2"}, index)).start()
+        answer = client.raw("GET", path, params={"index": seen.index, "wait": "60s"}, seconds=90)
+        assert 0.3 < time.monotonic() - begun < 30
         assert answer.index > seen.index
         assert answer.body["Items"] == {"a": "2"}
 
     def test_the_first_write_of_a_variable_ends_the_wait_for_it(self, client, world, name):
         seen = client.raw("GET", f"var/{name}")
         assert seen.status == 404
-        threading.Timer(0.5, lambda: world.client().put_variable(name, {"a": "1"}, 0)).start()
         begun = time.monotonic()
-        while seen.status == 404 and time.monotonic() < begun + 15:
-            params = {"index": max(1, seen.index), "wait": "10s"}
-            seen = client.raw("GET", f"var/{name}", params=params, seconds=15)
+        threading.Timer(0.5, lambda: world.client().put_variable(name, {"a": "1"}, 0)).start()
+        while seen.status == 404 and time.monotonic() < begun + 90:
+            params = {"index": max(1, seen.index), "wait": "60s"}
+            seen = client.raw("GET", f"var/{name}", params=params, seconds=90)
         assert seen.status == 200
-        assert 0.3 < time.monotonic() - begun < 5
+        assert 0.3 < time.monotonic() - begun < 30
 
     def test_without_a_change_the_wait_ends_by_itself(self, client, name):
         client.put_variable(name, {"a": "1"}, 0)
         seen = client.raw("GET", f"var/{name}")
         begun = time.monotonic()
-        answer = client.raw("GET", f"var/{name}", params={"index": seen.index, "wait": "1s"}, seconds=5)
-        assert 0.9 < time.monotonic() - begun < 3
+        answer = client.raw("GET", f"var/{name}", params={"index": seen.index, "wait": "1s"}, seconds=30)
+        assert 0.9 < time.monotonic() - begun < 20
         assert answer.body["Items"] == {"a": "1"}
 
     def test_a_service_that_comes_ends_the_wait(self, client, world, name):

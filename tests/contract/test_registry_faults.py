@@ -366,7 +366,7 @@ class TestReading:
         began = time.monotonic()
         with pytest.raises(UnreachableError):
             list(repository.read(digest_of(data), size=SIZE))
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
 
     def test_other_bytes_are_not_its_affair(self, world, data):
         """Who reads hashes; the length is right all the same."""

@@ -82,7 +82,7 @@ def require_refused(run, commands=COMMANDS):
         assert said.count("error:") == 1, said
         assert "Traceback" not in said
         assert len(said) < 5000
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 60
     assert not list(Path("volume").glob("v/[0-9a-f]*"))
     assert not list(Path("volume").glob("digits"))
 

@@ -49,7 +49,7 @@ def test_what_is_no_file_is_refused_without_hanging(tmp_path):
         read_shell(tmp_path / "nothing")
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.binary(max_size=200))
 def test_no_bytes_give_anything_but_a_shell_or_a_refusal(tmp_path, noise):
     data = bytearray(elf())

@@ -35,7 +35,9 @@ def streamed(plan, *sinks):
 SIZES = st.one_of(st.integers(0, 2000), st.integers(BLOCK - 1600, BLOCK + 100), st.integers(65_000, 66_000))
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(sizes=st.lists(SIZES, min_size=1, max_size=8))
 def test_what_flows_is_a_tar_of_the_files_whatever_their_sizes(tmp_path_factory, sizes):
     root = tmp_path_factory.mktemp("model")

@@ -22,7 +22,7 @@ def test_the_smallest_file_is_as_reviewed(spec, job, golden):
     golden("compose-small.yml", render_compose(small, *job).text)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(env=st.dictionaries(NAMES, VALUES).filter(lambda env: not env.keys() & {"GOLDEN", "MODEL", "PORT"}))
 def test_every_value_comes_back_as_it_was(spec, job, env):
     given_env = dataclasses.replace(spec, env=env)

@@ -69,7 +69,9 @@ def preset(preset):
     return dataclasses.replace(preset, ready=dataclasses.replace(preset.ready, endpoint="/v2/models/{name}/ready"))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=60
+)
 @given(nomad=NOMADS, env=st.dictionaries(NAMES, TEXTS, max_size=4))
 def test_every_job_comes_back_as_it_was(spec, job, nomad, env):
     taken = {"GOLDEN", "MODEL", "PORT", "MODEL_ID", "MODEL_NAME", "MODEL_PATH"}

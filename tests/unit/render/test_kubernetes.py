@@ -128,7 +128,9 @@ SERVICES = st.fixed_dictionaries(
 """What may differ from one service to the next."""
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=60
+)
 @given(changes=SERVICES, args=st.lists(NASTY, max_size=3), slots=st.booleans())
 def test_any_service_is_written_as_it_is_and_every_value_arrives(spec, job, changes, args, slots):
     spec, (carrier, image, preset) = dataclasses.replace(spec, **changes), job

@@ -255,7 +255,7 @@ class TestTexts:
         assert ("Meta" in found) == (value != written)
         assert as_a_client_reads(found)["X"] == value
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
     @given(value=st.text(st.sampled_from("${}%a.-_\\\"'A \n"), max_size=30))
     def test_every_value_arrives(self, spec, job, value):
         assert as_a_client_reads(server(document(dataclasses.replace(spec, env={"X": value}), *job)))["X"] == value

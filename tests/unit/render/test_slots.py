@@ -77,7 +77,9 @@ def test_the_router_is_locked_down_and_reached_from_this_machine_only():
     assert router["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=50
+)
 @given(text=VALUES)
 def test_every_value_comes_back_as_it_was(spec, job, text):
     made = slot_job(dataclasses.replace(spec, env={"ANY": text}), *job)
