@@ -148,7 +148,7 @@ class _Work:
         for path, why in damaged[:_TOLD]:
             self._story.warn(f"`{path}` may be damaged: {why}")
         if more := len(damaged[_TOLD:]):
-            self._story.warn(f"{more:,} more files may be damaged")
+            self._story.warn(f"{more:,} more file{'' if more == 1 else 's'} may be damaged")
 
     def _send_abreast(self, places: Sequence[Destination], abreast: int) -> None:
         pace = Pace(abreast, lambda: sum(place.held_back for place in places))

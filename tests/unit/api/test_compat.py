@@ -193,5 +193,5 @@ def test_a_file_that_was_cut_off_is_told_at_every_build_and_taken_as_it_is(tmp_p
         build_model(build, [StoreDestination(store, entry)], cache, story)
     assert len(story.warned) == 8
     assert story.warned[0].startswith("`1.safetensors` may be damaged: it ends before")
-    assert story.warned[3] == "1 more files may be damaged"
+    assert story.warned[3] == "1 more file may be damaged"
     assert check(LayoutBlobs(store.path), store.newest("digits").digest).mismatches == ()
