@@ -64,6 +64,16 @@ def free_port() -> int:
         return port
 
 
+def built(file: Path, store: Path, *tags: str) -> Json:
+    """What `build-model` prints for the model that `file` names; without a process of its own."""
+    named = [word for tag in tags for word in ("--tag", tag)]
+    arguments = ["--file", str(file), "--store", str(store), *named, "--output", "json"]
+    with BUILDING:
+        done = CliRunner().invoke(build_model, arguments, standalone_mode=False, catch_exceptions=False)
+    said: Json = json.loads(done.stdout)
+    return said
+
+
 def build_tiny(base: str) -> None:
     """The small v2 server as an image."""
     file = ROOT / "tests" / "fakes" / "tiny_v2" / "Dockerfile"
@@ -220,11 +230,8 @@ class Service:
 
     def _built(self, bias: int) -> str:
         self.use(bias)
-        file, store = str(self.folder / "mlops.yml"), str(self.folder / ".mlops" / "store")
-        arguments = ["--file", file, "--store", store, "--tag", f"{self.name}:{bias}", "--output", "json"]
-        with BUILDING:
-            done = CliRunner().invoke(build_model, arguments, standalone_mode=False, catch_exceptions=False)
-        version: str = json.loads(done.stdout)["content_id"][:12]
+        store = self.folder / ".mlops" / "store"
+        version: str = built(self.folder / "mlops.yml", store, f"{self.name}:{bias}")["content_id"][:12]
         return version
 
     def load(self, rate: float = 220, new: float = 60) -> Load:

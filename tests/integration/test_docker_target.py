@@ -30,6 +30,7 @@ from mlops_deploy.spec.rendered import JobImage
 from mlops_deploy.store.layout import LayoutStore
 from tests.fakes.carriers import Silent
 from tests.fakes.routers import until
+from tests.integration.releasing import built
 
 pytestmark = [pytest.mark.docker, pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")]
 
@@ -56,10 +57,10 @@ def images():
     base = run(ROOT / "images" / "base" / "build.sh")
     if base.returncode and "docker" not in os.environ.get("MLOPS_DEPLOY_REQUIRE", ""):
         pytest.skip(f"no base image: {base.stderr}")
-    built = run("docker", "build", "--tag", TINY, "--file", ROOT / "tests/fakes/tiny_v2/Dockerfile", ROOT)
-    assert built.returncode == 0, built.stderr
-    built = run("docker", "build", "--tag", STAND_IN, "-", input=STAND_IN_FILE)
-    assert built.returncode == 0, built.stderr
+    tiny = run("docker", "build", "--tag", TINY, "--file", ROOT / "tests/fakes/tiny_v2/Dockerfile", ROOT)
+    assert tiny.returncode == 0, tiny.stderr
+    stand_in = run("docker", "build", "--tag", STAND_IN, "-", input=STAND_IN_FILE)
+    assert stand_in.returncode == 0, stand_in.stderr
 
 
 @pytest.fixture
@@ -101,9 +102,7 @@ class Place:
             **more,
         }
         (self.folder / "mlops.json").write_text(json.dumps(document))
-        build = (sys.executable, "-m", "mlops_deploy", "build-model", "-f", "mlops.json", "--store", self.store.path)
-        built = run(*build, cwd=self.folder)
-        assert built.returncode == 0, built.stderr
+        built(self.folder / "mlops.json", self.store.path)
         artefact = self.supply().artefact(self.store.newest(self.service), None)
         if loaded:
             self.supply().prepare(artefact, Silent())
@@ -265,8 +264,8 @@ def slowed(place, artefact, seconds):
     """The same with a carrier that takes its time."""
     command = json.dumps(["/bin/sh", "-c", f"/bin/busybox sleep {seconds}; . /deploy.sh"])
     image = f"{artefact.carrier}-slow{seconds}"
-    built = run("docker", "build", "--tag", image, "-", input=f"FROM {artefact.carrier}\nCMD {command}\n")
-    assert built.returncode == 0, built.stderr
+    image_made = run("docker", "build", "--tag", image, "-", input=f"FROM {artefact.carrier}\nCMD {command}\n")
+    assert image_made.returncode == 0, image_made.stderr
     place.made.add(image)
     job = {**artefact.job, "bootstrap": {**artefact.job["bootstrap"], "image": image}}
     return dataclasses.replace(artefact, job=job)
