@@ -7,6 +7,7 @@ from typing import Literal
 
 import click
 
+from mlops_deploy.cli.status_text import span
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.oci.names import printable
 from mlops_deploy.release.acts import limit
@@ -202,6 +203,23 @@ class Course:
         if self.route.weight(slot):
             return "live"
         return "candidate" if self.plan and key == self.plan.candidate else "parked"
+
+
+def headline(course: Course) -> str:
+    """Which release this is: from what, to what, how and where."""
+    plan = course.plan
+    if plan is None:
+        return f"release {course.release}"
+    after = course.version(plan.candidate)
+    change = f"{course.before} -> {after}" if course.before else f"{after} (nothing was live)"
+    where = f"{plan.strategy} on {plan.target}"
+    return f"release {course.release}: {plan.project}: {change}, {where}, slot {plan.slot}"
+
+
+def elapsed(row: Row, now: float) -> str:
+    """For how long a step has been going on, and of how long it may."""
+    took = max(0.0, now - row.began) if row.began is not None else 0.0
+    return f"{took:.0f} s of {span(row.limit)}"
 
 
 def legible(text: str) -> str:

@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 
 from mlops_deploy.cli.console import PlainStory, is_live
-from mlops_deploy.cli.course import Course, Row, legible
-from mlops_deploy.cli.status_text import span
+from mlops_deploy.cli.course import Course, elapsed, headline, legible
 from mlops_deploy.ports import Story
 from mlops_deploy.release.effects import Answer, Effect, Pause
 from mlops_deploy.release.journal import Done, Entry, HeldBack, Interrupted, Opened, Taken, Turned
@@ -73,23 +72,6 @@ def told(course: Course, entry: Entry) -> Iterator[str]:
             yield reason
         case _:
             pass
-
-
-def headline(course: Course) -> str:
-    """Which release this is: from what, to what, how and where."""
-    plan = course.plan
-    if plan is None:
-        return f"release {course.release}"
-    after = course.version(plan.candidate)
-    change = f"{course.before} -> {after}" if course.before else f"{after} (nothing was live)"
-    where = f"{plan.strategy} on {plan.target}"
-    return f"release {course.release}: {plan.project}: {change}, {where}, slot {plan.slot}"
-
-
-def elapsed(row: Row, now: float) -> str:
-    """For how long a step has been going on, and of how long it may."""
-    took = max(0.0, now - row.began) if row.began is not None else 0.0
-    return f"{took:.0f} s of {span(row.limit)}"
 
 
 def _after(note: str) -> str:

@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from mlops_deploy.cli.console import TerminalStory, terminal_progress
-from mlops_deploy.cli.course import Course, Row, RowState, SlotLine
-from mlops_deploy.cli.progress import elapsed, headline
+from mlops_deploy.cli.course import Course, Row, RowState, SlotLine, elapsed, headline
 from mlops_deploy.release.effects import Answer, Effect
 
 if TYPE_CHECKING:

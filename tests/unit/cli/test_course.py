@@ -7,7 +7,7 @@ import pytest
 from mlops_deploy.api import decisions
 from mlops_deploy.api import release as api
 from mlops_deploy.cli import progress
-from mlops_deploy.cli.course import Course, legible
+from mlops_deploy.cli.course import Course, headline, legible
 from mlops_deploy.cli.progress import PlainRelease
 from mlops_deploy.release.effects import (
     Accepted,
@@ -218,4 +218,4 @@ def test_slots_before_anything_was_seen_are_those_of_the_plan():
 def test_nothing_is_known_of_an_empty_course():
     assert Course().before is None
     assert Course().running is None
-    assert progress.headline(Course(release="r1")) == "release r1"
+    assert headline(Course(release="r1")) == "release r1"
