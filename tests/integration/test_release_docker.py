@@ -118,7 +118,7 @@ def timed(work):
 def test_ctrl_c_leaves_traffic_and_the_release_can_be_resumed(service):
     versions = service.build_all(1, 2)
     service.release(1)
-    service.configure(env={"LOAD_SECONDS": "5"})
+    service.configure(env={"LOAD_SECONDS": "12"})
     service.use(2)
     command = service.start("release", "--model", f"{service.name}:2")
     while not service.status()["lease"]:

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 
 import pytest
 
@@ -51,7 +50,7 @@ def answering(service):
 
 
 def test_a_router_that_is_killed_in_the_middle_of_a_release_comes_back_and_the_release_goes_on(two):
-    command = begin(two, lines=3, LOAD_SECONDS="4")
+    command = begin(two, lines=3, LOAD_SECONDS="10")
     os.kill(int(docker("inspect", "--format", "{{.State.Pid}}", two.container("router"))), signal.SIGKILL)
     until(lambda: answering(two) == two.versions[1], 20, "the router answers")
     _, story = command.communicate(timeout=90)
@@ -187,9 +186,11 @@ class Engine:
 
     def start(self):
         if self.holder is None:
-            hold = "ip link set lo up && mount -t tmpfs none /run && exec sleep infinity"
-            self.holder = subprocess.Popen(["unshare", "--net", "--mount", "sh", "-c", hold])
-            time.sleep(0.5)
+            hold = "ip link set lo up && mount -t tmpfs none /run && echo there && exec sleep infinity"
+            command = ["unshare", "--net", "--mount", "sh", "-c", hold]
+            self.holder = subprocess.Popen(command, stdout=subprocess.PIPE)
+            with self.holder.stdout as said:
+                assert said.readline() == b"there\n"
         own = [f"--{name}={self.root}/{name}" for name in ("data-root", "exec-root")]
         command = ["dockerd", *own, f"--pidfile={self.root}/pid", f"--host={self.host}", "--config-file=/dev/null"]
         with (self.root / "log").open("ab") as log:
@@ -222,7 +223,7 @@ def test_an_engine_that_is_restarted_in_the_middle_brings_the_committed_share_ba
     service = make_service(environment={"DOCKER_HOST": own_engine.host})
     service.versions = service.build_all(1, 2)
     service.release(1)
-    command = begin(service, lines=3, LOAD_SECONDS="6")
+    command = begin(service, lines=3, LOAD_SECONDS="15")
     own_engine.stop()
     _, story = command.communicate(timeout=90)
     assert command.returncode == 8, story

@@ -201,7 +201,7 @@ def test_a_server_that_does_not_listen_is_killed_after_its_grace(target):
     target.ensure("a", artefact(server=STUBBORN))
     holds(lambda: said(target) == ["up"])
     view = target.observe("a")
-    target.stop("a", 0.5)
+    target.stop("a", 2)
     assert target.observe("a").state == "running"
     until(target, "a", "absent")
     assert not alive(view.revision)
