@@ -40,7 +40,7 @@ def check(raw: bytes, folder: Path) -> None:
         assert outcome.message
         assert outcome.hint
         assert all(line.isprintable() for line in (outcome.message, outcome.hint, *outcome.detail))
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 10
     for issue in examine_all(file):
         lines = issue.mark.source.lines
         assert 1 <= issue.mark.line <= len(lines)
