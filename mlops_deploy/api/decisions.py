@@ -8,6 +8,7 @@ from mlops_deploy.ports import Story
 from mlops_deploy.release import executor
 from mlops_deploy.release.exchange import Run
 from mlops_deploy.release.observe import observe
+from mlops_deploy.release.outcome import Outcome
 from mlops_deploy.release.rollback import is_hot, previous
 from mlops_deploy.release.state import Observed
 from mlops_deploy.release.strategies import make_plan
@@ -48,7 +49,7 @@ def abort(service: Service, reason: str, witness: Witness | None = None) -> Repo
     return _decided(service, executor.abort(service.holder, reason), witness)
 
 
-def _decided(service: Service, run: Run[executor.Outcome], witness: Witness | None) -> Report:
+def _decided(service: Service, run: Run[Outcome], witness: Witness | None) -> Report:
     with existing_world(service) as world:
         with service.clock.listening():
             outcome = drive(run, world, witness)

@@ -20,10 +20,11 @@ from mlops_deploy.release import lease as leases
 from mlops_deploy.release.acts import CONFIRM_SECONDS, act
 from mlops_deploy.release.effects import Effect, Tell
 from mlops_deploy.release.exchange import Run, clock, lines, router_view, slot_view
-from mlops_deploy.release.executor import refuse_busy, tally_of
+from mlops_deploy.release.executor import refuse_busy
 from mlops_deploy.release.journal import Ended
 from mlops_deploy.release.lease import Holder
 from mlops_deploy.release.observe import CURRENT, FREEZE, kept, situation
+from mlops_deploy.release.outcome import tally_of
 from mlops_deploy.release.session import Session
 from mlops_deploy.release.state import CLOSED, SLOTS, Freeze
 from mlops_deploy.release.steps import Drain, Step, Stop, describe, describe_route

@@ -8,9 +8,9 @@ from mlops_deploy.api.drive import World, drive
 from mlops_deploy.errors import DeployError
 from mlops_deploy.release.effects import Lines
 from mlops_deploy.release.exchange import Run, lines
-from mlops_deploy.release.executor import Outcome, Result, tally_of
 from mlops_deploy.release.journal import Done, Ended, Entry, Opened, Tally, from_line
 from mlops_deploy.release.observe import observe
+from mlops_deploy.release.outcome import Outcome, Result, tally_of
 from mlops_deploy.release.plan import live_slot
 from mlops_deploy.release.state import SLOTS, Counters, Observed, Slot
 

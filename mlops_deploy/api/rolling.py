@@ -9,8 +9,8 @@ from mlops_deploy.api.server_inputs import known_preset
 from mlops_deploy.api.service import Service
 from mlops_deploy.errors import DeployError, LockedError, UnusableInputError
 from mlops_deploy.ports import Clock, Rolling, Story
-from mlops_deploy.release.executor import Result
 from mlops_deploy.release.forecast import Forecast
+from mlops_deploy.release.outcome import Result
 from mlops_deploy.release.rolling import RollingPlan, RollingState, RollingView
 from mlops_deploy.release.state import Artefact
 from mlops_deploy.render.nomad import warnings

@@ -21,29 +21,12 @@ from mlops_deploy.release.observe import (
     observe,
     situation,
 )
-from mlops_deploy.release.outcome import DECIDE, Outcome, Result, tally_of
+from mlops_deploy.release.outcome import DECIDE, Outcome, tally_of
 from mlops_deploy.release.plan import Plan, base_of, stale
 from mlops_deploy.release.session import Session
 from mlops_deploy.release.state import Artefact, Freeze
 from mlops_deploy.release.turning import turn
 from mlops_deploy.release.walk import carried
-
-__all__ = [
-    "Outcome",
-    "Result",
-    "abort",
-    "advance",
-    "begun",
-    "found",
-    "open_release",
-    "or_free",
-    "refuse_busy",
-    "refuse_stale",
-    "release",
-    "resume",
-    "taken",
-    "tally_of",
-]
 
 T = TypeVar("T")
 

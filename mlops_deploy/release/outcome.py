@@ -18,7 +18,7 @@ GO_ON: Final = "`mlops-deploy resume` goes on, `mlops-deploy abort` turns back"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a command ended: its exit code, and what the journal says too. `switch` in seconds, None without one."""
+    """How a command ended: its exit code, why, and where the release stands now, None where no journal says it."""
 
     result: Result
     code: int

@@ -26,7 +26,7 @@ from mlops_deploy.release.effects import (
     Written,
 )
 from mlops_deploy.release.exchange import Run
-from mlops_deploy.release.executor import Outcome
+from mlops_deploy.release.outcome import Outcome
 from tests.simulation.oracle import Oracle, RejectedError
 from tests.simulation.world import ViolationError, World
 

@@ -9,10 +9,10 @@ from mlops_deploy.errors import LockedError, UnusableInputError
 from mlops_deploy.release import executor, observe
 from mlops_deploy.release import lease as leases
 from mlops_deploy.release.exchange import Run
-from mlops_deploy.release.executor import Outcome
 from mlops_deploy.release.journal import Ended, Entry, HeldBack
 from mlops_deploy.release.lease import Holder
 from mlops_deploy.release.observe import CURRENT, FREEZE, LIVE
+from mlops_deploy.release.outcome import Outcome
 from mlops_deploy.release.plan import Plan
 from mlops_deploy.release.state import whole
 from mlops_deploy.release.tend import tend

@@ -8,8 +8,8 @@ from mlops_deploy.api import decisions
 from mlops_deploy.api.drive import World
 from mlops_deploy.api.report import Traffic, counted, report_on
 from mlops_deploy.release.effects import AskServer
-from mlops_deploy.release.executor import Outcome
 from mlops_deploy.release.journal import Tally
+from mlops_deploy.release.outcome import Outcome
 from mlops_deploy.release.state import Counters
 from tests.simulation.service import STORIES, story_of
 
