@@ -54,4 +54,4 @@ def rolling_lines(made: RollingPlan, forecast: Forecast) -> Iterator[str]:
         for number, line in enumerate(lines):
             yield f"{f'  {name}' if number == 0 else '':<11} {line}"
     yield from forecast_lines(forecast)
-    yield f"  rollback  cold: another deployment of {'what runs now' if old else 'nothing'}"
+    yield f"  rollback  {'cold: another deployment of what runs now' if old else 'none: nothing is live now'}"

@@ -170,7 +170,12 @@ def test_a_release_without_slots_from_its_plan_to_its_last_line(command):
         assert (code, err) == (0, "next: mlops-deploy release --native\n")
         assert out.startswith("toy on process: rolling (native), 1 server\n")
         assert "  beware    no `resources.memory`: " in out
+        assert out.endswith("  rollback  cold: another deployment of what runs now\n")
         assert "next:" not in run(*words.split(), "--output", "json")[2]
+    first = replace(service, rolling=lambda: Job(before=seen("absent")))
+    with run.patch.context() as patch:
+        patch.setattr(place, "find_service", lambda *_: first)
+        assert run("plan", "--native")[1].endswith("  rollback  none: nothing is live now\n")
     code, out, err = run("release", "--native")
     assert (code, out) == (0, "toy@222222222222\n")
     assert "released: toy@222222222222 is live\n" in err
