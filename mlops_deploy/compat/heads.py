@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from mlops_deploy.compat.reader import MOST, Parser, Rest, Skip
+from mlops_deploy.compat.reader import MOST, Parser, Rest, Skip, told
 from mlops_deploy.compat.ubj import last_version
 from mlops_deploy.compat.versions import at_least
 from mlops_deploy.spec.requires import Sniffed
@@ -30,9 +30,9 @@ def begin(head: bytes) -> Parser | None:
     if _XGBOOST_UBJ.match(head):
         return _xgboost(last_version)
     if match := _LIGHTGBM.match(head):
-        return _told(Sniffed(format="lightgbm", requires=at_least("lightgbm", match[1].decode())))
+        return told(Sniffed(format="lightgbm", requires=at_least("lightgbm", match[1].decode())))
     if _GGUF.match(head):
-        return _told(Sniffed(format="gguf", damaged=_gguf_damage(head)))
+        return told(Sniffed(format="gguf", damaged=_gguf_damage(head)))
     size = int.from_bytes(head[:8], "little")
     return _safetensors(size) if size < _LARGEST_HEADER and _TENSORS.match(head, 8) else None
 
@@ -72,8 +72,3 @@ def _xgboost(version: Callable[[bytes], str | None]) -> Parser:
 def _json_version(tail: bytes) -> str | None:
     found = _JSON_VERSION.findall(tail)
     return ".".join(number.decode() for number in found[-1]) if found else None
-
-
-def _told(sniffed: Sniffed) -> Parser:
-    return sniffed
-    yield 0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from mlops_deploy.compat import pickles
-from mlops_deploy.compat.reader import Parser, Peek, Reader
+from mlops_deploy.compat.reader import Parser, Peek, Reader, told
 from mlops_deploy.spec.requires import Sniffed
 
 _READ: Final = 64 * 2**10
@@ -65,7 +65,8 @@ def begin(head: bytes) -> Parser | None:
     for pattern, engine in _KINDS:
         if pattern.match(head):
             return _parse(engine())
-    return _lz4() if _LZ4.match(head) else None
+    # Python has no lz4, and neither have servers by default: what it holds stays unknown.
+    return told(Sniffed(format="joblib-lz4")) if _LZ4.match(head) else None
 
 
 def _parse(engine: _Engine) -> Parser:
@@ -88,9 +89,3 @@ def _pickle() -> Parser:
     if not pickles.begin(head):
         return Sniffed()
     return (yield from pickles.parse(compressed=True))
-
-
-def _lz4() -> Parser:
-    """Python has no lz4, and neither have servers by default: what it holds stays unknown."""
-    return Sniffed(format="joblib-lz4")
-    yield 0

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from mlops_deploy.compat.reader import Parser, Rest
+from mlops_deploy.compat.reader import Parser, Rest, told
 from mlops_deploy.compat.ubj import last_version
 from mlops_deploy.compat.versions import same_minor
 from mlops_deploy.spec.requires import Sniffed
@@ -81,7 +81,7 @@ def begin(head: bytes) -> Parser | None:
     """The parser when `head` begins a pickle."""
     if _MARKED.match(head):
         return parse()
-    return _told("pickle-protocol-0") if _UNMARKED.match(head) else None
+    return told(Sniffed(format="pickle-protocol-0")) if _UNMARKED.match(head) else None
 
 
 def parse(*, compressed: bool = False) -> Parser:
@@ -186,8 +186,3 @@ _SAID_BY: Final[Mapping[str, Callable[[bytes], str | None]]] = {
     "xgboost": last_version,
 }
 """How packages say by which version they were pickled."""
-
-
-def _told(form: str) -> Parser:
-    return Sniffed(format=form)
-    yield 0

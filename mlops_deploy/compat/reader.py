@@ -127,6 +127,12 @@ class Reader:
             self._result = Sniffed()
 
 
+def told(sniffed: Sniffed) -> Parser:
+    """A parser that has seen enough already."""
+    return sniffed
+    yield 0
+
+
 def _may(wanted: Wanted) -> bool:
     match wanted:
         case Skip(count):
