@@ -208,7 +208,7 @@ class TestUploads:
         thread = threading.Thread(target=work)
         thread.start()
         upload.abort()
-        assert ended.wait(5)
+        assert ended.wait(60)
         thread.join()
 
     def test_side_by_side(self, repository):

@@ -67,7 +67,7 @@ def test_a_push_that_is_cut_anywhere(through, direction):
         name = f"cut/{direction}/{number}"
         done = proxy.cut(after, direction=direction, reset=number % 2 == 1)
         manifest = push(client(f"{proxy.host}/{name}"))
-        assert done.wait(1), f"nothing was cut after {after} bytes"
+        assert done.wait(30), f"nothing was cut after {after} bytes"
         require_right(direct(f"{world.host}/{name}"), manifest)
     if world.fake is not None:
         assert world.fake.content.dangling() == []

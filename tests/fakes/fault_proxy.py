@@ -39,7 +39,8 @@ class FaultProxy:
         self.refuses = False
         """New connections end at once."""
         self.most: int | None = None
-        """When so many bytes have gone up, the rest waits."""
+        """When so many bytes have gone the way of `held`, the rest waits."""
+        self.held: Direction = "up"
         self._cuts: list[_Cut] = []
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
@@ -104,7 +105,7 @@ class FaultProxy:
             while piece := source.recv(min(_PIECE, self.drip or _PIECE)):
                 if self.delay:
                     time.sleep(self.delay)
-                while direction == "up" and self.most is not None and self.bytes["up"] >= self.most:
+                while direction == self.held and self.most is not None and self.bytes[direction] >= self.most:
                     time.sleep(0.01)
                 passed, cut = self._passed(piece, direction)
                 sink.sendall(passed)

@@ -203,7 +203,7 @@ def test_history_tells_of_every_release_whatever_became_of_it(two):
     assert len(rows[1]["taken_over_by"]) == 1
     assert (rows[2]["from"], rows[2]["to"]) == (named(two, 2), named(two, 1))
     assert all(row["failed"] == 0 and row["requests"] is not None for row in rows)
-    assert all(0 < row["switch_ms"] < 5000 for row in rows[1:])
+    assert all(0 < row["switch_ms"] < 30_000 for row in rows[1:])
     assert two.json("history", "-n", "2") == rows[:2]
     two.journal.write_bytes(two.journal.read_bytes().replace(b"release", b"rElease", 1))
     assert two.json("history")[0]["end"] == "damaged"

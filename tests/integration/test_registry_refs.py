@@ -6,12 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.carriers import ARM64, elf, write_model
+from tests.fakes.fault_proxy import FaultProxy
+from tests.fakes.routers import until
 from tests.integration.registry_server import registry_server
 from tests.integration.releasing import docker
 
@@ -113,17 +114,19 @@ def test_the_command_after_a_copy_asks_the_registry_as_the_copy_did(call, pushed
 
 def test_a_copy_that_is_killed_goes_on_where_it_was(call, pushed, registry, folder, tmp_path):
     name, digest = pushed
-    command = (sys.executable, "-m", "mlops_deploy", "copy", f"{name}:1", "mine:1", "--store", "other")
     blobs = folder / "other" / "blobs" / "sha256"
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 30
-    while time.monotonic() < until and not (blobs.is_dir() and any(blobs.glob(".mlops-deploy-*"))):
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (folder / "other" / "index.json").exists()
-    whole = {path.name for path in blobs.iterdir() if len(path.name) == 64}
-    said = json.loads(call(*command[3:], "--output", "json").stdout)
+    with FaultProxy(registry.host).running() as way:
+        way.most, way.held = BIG + BIG // 2, "down"
+        name = name.replace(registry.host, way.host)
+        command = (sys.executable, "-m", "mlops_deploy", "copy", f"{name}:1", "mine:1", "--store", "other")
+        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(lambda: way.bytes["down"] >= way.most and any(blobs.glob(".mlops-deploy-*")), 60)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (folder / "other" / "index.json").exists()
+        whole = {path.name for path in blobs.iterdir() if len(path.name) == 64}
+        way.heal()
+        said = json.loads(call(*command[3:], "--output", "json").stdout)
     assert said["layers"] == {"sent": 5 - len(whole), "mounted": 0, "found": len(whole)}
     assert not list(blobs.glob(".mlops-deploy-*"))
     assert call("verify", "mine:1", "--store", "other").stdout.startswith(digest)

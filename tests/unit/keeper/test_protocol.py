@@ -38,7 +38,7 @@ def raw(state):
 
     yield send
     process.stdin.close()
-    assert process.wait(5) == 0
+    assert process.wait(60) == 0
     process.stdout.close()
 
 
