@@ -136,6 +136,7 @@ def test_a_foreign_thing_of_our_name_is_refused_and_not_touched(service, kind):
         assert "labels do not say" in done.stderr
         if done.returncode == 2:  # nothing was begun
             assert f"{name}` removes it" in done.stderr, "the hint names the way on"
+            assert listed("container", service.name) == [], "no router is left"
         assert docker(kind, "inspect", name) == before
     finally:
         docker(kind, "rm", *(["--force"] if kind == "container" else []), name)
