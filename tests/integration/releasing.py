@@ -12,13 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 from typing import Any, Self, TypeVar
 from uuid import uuid4
 
-from click.testing import CliRunner
-
 from mlops_deploy.cli.build_model import build_model
+from mlops_deploy.store.layout import LayoutStore
 from tests.simulation.trace import accept_file
 
 ROOT = Path(__file__).parents[2]
@@ -36,9 +34,6 @@ with open("/state/keys/.lease.json.test", "w") as file:
     json.dump(entry | {"since": entry["since"] - 61}, file)
 os.replace("/state/keys/.lease.json.test", "/state/keys/lease.json")
 """
-
-BUILDING = Lock()
-"""The standard streams are one for all threads of the tests."""
 
 Done = subprocess.CompletedProcess[str]
 Json = dict[str, Any]
@@ -64,14 +59,10 @@ def free_port() -> int:
         return port
 
 
-def built(file: Path, store: Path, *tags: str) -> Json:
-    """What `build-model` prints for the model that `file` names; without a process of its own."""
+def build_here(file: Path, store: Path, *tags: str) -> None:
+    """`build-model` for the model that `file` names, without a process of its own; from any thread."""
     named = [word for tag in tags for word in ("--tag", tag)]
-    arguments = ["--file", str(file), "--store", str(store), *named, "--output", "json"]
-    with BUILDING:
-        done = CliRunner().invoke(build_model, arguments, standalone_mode=False, catch_exceptions=False)
-    said: Json = json.loads(done.stdout)
-    return said
+    build_model.main(["--file", str(file), "--store", str(store), *named], standalone_mode=False)
 
 
 def build_tiny(base: str) -> None:
@@ -231,8 +222,8 @@ class Service:
     def _built(self, bias: int) -> str:
         self.use(bias)
         store = self.folder / ".mlops" / "store"
-        version: str = built(self.folder / "mlops.yml", store, f"{self.name}:{bias}")["content_id"][:12]
-        return version
+        build_here(self.folder / "mlops.yml", store, f"{self.name}:{bias}")
+        return LayoutStore(store).find(f"{self.name}:{bias}").content_id.hex[:12]
 
     def load(self, rate: float = 220, new: float = 60) -> Load:
         """Begin to send requests."""

@@ -30,7 +30,7 @@ from mlops_deploy.spec.rendered import JobImage
 from mlops_deploy.store.layout import LayoutStore
 from tests.fakes.carriers import Silent
 from tests.fakes.routers import until
-from tests.integration.releasing import built
+from tests.integration.releasing import build_here
 
 pytestmark = [pytest.mark.docker, pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")]
 
@@ -102,7 +102,7 @@ class Place:
             **more,
         }
         (self.folder / "mlops.json").write_text(json.dumps(document))
-        built(self.folder / "mlops.json", self.store.path)
+        build_here(self.folder / "mlops.json", self.store.path)
         artefact = self.supply().artefact(self.store.newest(self.service), None)
         if loaded:
             self.supply().prepare(artefact, Silent())

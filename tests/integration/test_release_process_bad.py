@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -206,10 +207,12 @@ def cuts(text):
     return [*ends[1:], *(dice.randrange(ends[0], len(text)) for _ in range(3))]
 
 
-@pytest.mark.parametrize(("verb", "codes"), [("resume", {0, 5}), ("abort", {0})], ids=["resume", "abort"])
-def test_a_journal_cut_anywhere_can_still_be_ended_both_ways(make_local, verb, codes):
-    """Traffic is switched already. What lost lines say is repeated, or taken back by what the world shows (exit 5)."""
-    service = make_local()
+ENDINGS = {"resume": {0, 5}, "abort": {0}}
+"""The exit codes of both. What lost lines say is repeated, or taken back by what the world shows (5)."""
+
+
+def end_of_every_cut(service, verb):
+    """Releases under load, the journal of each cut at another place and then ended; the exit codes, and the load."""
     VERSIONS[service.name] = service.build_all(1, 2, 3)
     service.release(1)
     service.release(2)
@@ -222,16 +225,30 @@ def test_a_journal_cut_anywhere_can_still_be_ended_both_ways(make_local, verb, c
         service.journal.write_bytes(text[: places[number]])
         command = service.start(verb)
         _, said = command.communicate(timeout=60)
-        assert command.returncode in codes, said
+        assert command.returncode in ENDINGS[verb], said
         ended.append(command.returncode)
         status = service.status()
         assert (status["release"], status["lease"], status["freeze"]) == (None, None, None)
         assert service.serves() == status["live"]["version"].partition("@")[2]
         assert (status["live"]["version"] == before["version"]) == (verb == "abort" or command.returncode == 5)
         number += 1
+    return ended, load.end()
+
+
+@pytest.fixture(scope="module")
+def cut(local_services):
+    """Both endings side by side, each of a service of its own."""
+    with ThreadPoolExecutor() as pool:
+        yield {verb: pool.submit(end_of_every_cut, local_services(), verb) for verb in ENDINGS}
+
+
+@pytest.mark.parametrize("verb", ENDINGS)
+def test_a_journal_cut_anywhere_can_still_be_ended_both_ways(cut, verb):
+    """Traffic is switched already."""
+    ended, load = cut[verb].result()
     assert len(ended) >= 10
     assert 0 in ended
-    assert load.end()["failed"] == 0
+    assert load["failed"] == 0
 
 
 def test_a_slot_killed_from_outside_while_it_is_the_candidate(released):
