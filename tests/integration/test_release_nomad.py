@@ -250,6 +250,8 @@ def test_a_foreign_thing_of_our_name_is_refused_and_not_touched(service, kind):
         assert done.returncode in {2, 4}, done.stderr
         assert f"there is a {'job' if kind == 'job' else 'host volume'} `{name}`" in done.stderr
         assert service.agent.ask("GET", path) == before
+        if kind == "job":
+            assert list(service.jobs()) == ["a"], "no router is left"
     finally:
         service.agent.ask("DELETE", f"{path}?purge=true" if kind == "job" else f"{path}/delete")
 
