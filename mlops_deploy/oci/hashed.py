@@ -35,12 +35,10 @@ class HashedBlob:
         while size and (piece := self.read(min(size, CHUNK))):
             size -= len(piece)
 
-    def drain(self) -> int:
-        """Read what is left and count it."""
-        count = 0
-        while piece := self.read(CHUNK):
-            count += len(piece)
-        return count
+    def drain(self) -> None:
+        """Read what is left, and forget it."""
+        while self.read(CHUNK):
+            pass
 
     def problems(self) -> tuple[str, ...]:
         """How the blob differs from what its descriptor says; nothing when it is whole."""

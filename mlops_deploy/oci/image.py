@@ -6,7 +6,7 @@ from typing import Final
 
 from mlops_deploy.oci.metadata import Metadata
 from mlops_deploy.oci.types import CONFIG, INDEX, MANIFEST, Blob, Descriptor, JsonDict, Platform
-from mlops_deploy.spec.refs import SHORT, ContentId, Digest
+from mlops_deploy.spec.refs import ContentId, Digest
 
 GUARD: Final = '. /deploy.sh; [ "$DEPLOYED" = "$MODEL_ID" ]'
 """A shell that cannot read its script ends with 0; this form does so only when the script says that it is done."""
@@ -59,7 +59,7 @@ class Carrier:
 
     def short_tag(self, name: str) -> str:
         """The name that always belongs to exactly this carrier: `NAME:<12 hex of the index digest>`."""
-        return f"{name}:{self.digest.hex[:SHORT]}"
+        return f"{name}:{self.digest.short}"
 
 
 def assemble(
