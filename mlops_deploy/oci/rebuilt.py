@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 
-from mlops_deploy.errors import ContentMismatchError
 from mlops_deploy.oci.blobs import Blobs
 from mlops_deploy.oci.hashed import HashedBlob, read_document
 from mlops_deploy.oci.image import Carrier, PlatformImage
 from mlops_deploy.oci.metadata import describe
 from mlops_deploy.oci.types import INDEX, Blob, Descriptor
 from mlops_deploy.oci.untar import CHUNK
-from mlops_deploy.oci.view import ImageView, view
+from mlops_deploy.oci.view import ImageView, damaged, view
 from mlops_deploy.spec.refs import Digest
 
 
@@ -27,7 +26,7 @@ def layer_blocks(blobs: Blobs, layer: Descriptor) -> Iterator[bytes]:
     while piece := blob.read(CHUNK):
         yield piece
     for problem in blob.problems():
-        raise _damaged(f"layer `{layer.digest}`", problem)
+        raise damaged(f"layer `{layer.digest}`", problem)
 
 
 def _image(blobs: Blobs, image: ImageView) -> PlatformImage:
@@ -42,13 +41,7 @@ def _image(blobs: Blobs, image: ImageView) -> PlatformImage:
 def _document(blobs: Blobs, described: Descriptor) -> Blob:
     data, problems = read_document(blobs, described.digest)
     for problem in problems:
-        raise _damaged(f"document `{described.digest}`", problem)
+        raise damaged(f"document `{described.digest}`", problem)
     return Blob(
         descriptor=Descriptor(media_type=described.media_type, digest=described.digest, size=len(data)), data=data
-    )
-
-
-def _damaged(what: str, why: str) -> ContentMismatchError:
-    return ContentMismatchError(
-        f"the carrier's {what} is damaged: {why}", hint="`mlops-deploy verify` lists all that is wrong with it"
     )

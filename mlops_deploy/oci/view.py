@@ -56,16 +56,16 @@ def view(blobs: Blobs, digest: Digest) -> CarrierView:
     images = view_images(blobs, digest)
     layer = images[0].layers[-1]
     if layer.size > LARGEST_METADATA:
-        raise _damaged("metadata layer", f"it has {layer.size:,} bytes, expected at most {LARGEST_METADATA:,}")
+        raise damaged("metadata layer", f"it has {layer.size:,} bytes, expected at most {LARGEST_METADATA:,}")
     blob = HashedBlob(blobs, layer.digest, layer.size)
     content = read_layer(blob, Room())
     blob.drain()
     for problem in (*blob.problems(), *([content.damage] if content.damage else [])):
-        raise _damaged("metadata layer", problem)
+        raise damaged("metadata layer", problem)
     try:
         listing = read_listing(content.manifest or b"")
     except DocumentError as error:
-        raise _damaged("/carrier/manifest.json", str(error)) from error
+        raise damaged("/carrier/manifest.json", str(error)) from error
     return CarrierView(digest=digest, images=images, listing=listing)
 
 
@@ -92,14 +92,15 @@ def _image(blobs: Blobs, described: Descriptor) -> ImageView:
 def _decoded(blobs: Blobs, what: str, digest: Digest, size: int | None, decode: Callable[[bytes], Decoded]) -> Decoded:
     data, problems = read_document(blobs, digest, size)
     for problem in problems:
-        raise _damaged(what, problem)
+        raise damaged(what, problem)
     try:
         return decode(data)
     except DocumentError as error:
-        raise _damaged(f"{what} `{digest}`", str(error)) from error
+        raise damaged(f"{what} `{digest}`", str(error)) from error
 
 
-def _damaged(what: str, why: str) -> ContentMismatchError:
+def damaged(what: str, why: str) -> ContentMismatchError:
+    """The error for a part of a carrier that is not what it should be."""
     return ContentMismatchError(
         f"the carrier's {what} is damaged: {why}", hint="`mlops-deploy verify` lists all that is wrong with it"
     )
