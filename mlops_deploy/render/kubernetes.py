@@ -8,6 +8,7 @@ from typing import Final
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.render.compose import (
     BOOTSTRAP_MEMORY,
+    BOOTSTRAP_USER,
     SERVER_TMP,
     VOLUME,
     environment,
@@ -30,7 +31,6 @@ SERVICE: Final = "kubernetes/service.yml.j2"
 FIRST: Final = "a"
 """The slot that the Service selects until somebody changes it."""
 
-BOOTSTRAP_USER: Final = "65532:65532"
 LEAST_MEMORY: Final = 64 << 20
 """What the bootstrap asks of the node: its limit is for the page cache of what it copies, which can be taken back."""
 
