@@ -133,7 +133,7 @@ SERVER_BASE: Final[Field[str | None]] = Field(
 )
 SERVER_HOOK: Final = Field(
     "hook",
-    PathTo("a Python module that is there", file=True),
+    PathTo("a Python module that is there"),
     doc="Python module with `preprocess`, `predict` or `postprocess`, relative to this file.",
     default=None,
     example="hook.py",
@@ -141,7 +141,7 @@ SERVER_HOOK: Final = Field(
 )
 SERVER_CONSTRAINTS: Final = Field(
     "constraints",
-    PathTo("a pip constraints file that is there", file=True),
+    PathTo("a pip constraints file that is there"),
     doc="Constraints file of pip, relative to this file: the exact packages of the server.",
     default=None,
     example="constraints.txt",
@@ -198,7 +198,7 @@ USER: Final[Field[str | None]] = Field(
 
 GOLDEN: Final = Field(
     "golden",
-    PathTo("a file of golden requests that is there", file=True),
+    PathTo("a file of golden requests that is there"),
     doc='Requests with known answers, relative to this file; JSON lines `{"request": …, "expect": …, "tolerance": …}`.',
     default=None,
     example="golden.jsonl",

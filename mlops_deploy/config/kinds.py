@@ -17,6 +17,7 @@ S = TypeVar("S", bound=str)
 N = TypeVar("N", int, float)
 
 LINE: Final = r"[^\x00-\x1f\x7f]+"
+_NO_URL: Final = r"(?![A-Za-z][A-Za-z0-9+.-]*://)" + LINE
 _CONTROL: Final = r"[\x00-\x1f\x7f]"
 _UNSEEN: Final = "it has a line break, or another character that cannot be seen: remove it"
 _QUOTE_IT: Final = "some YAML readers take this for another kind of value: put it in quotes"
@@ -188,10 +189,9 @@ class Choice(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class PathTo:
-    """A path on this machine, relative to the folder of the file; `file` demands a file that is there."""
+    """A file that is there on this machine, relative to the folder of the configuration."""
 
     what: str
-    file: bool = False
 
     @property
     def expected(self) -> str:
@@ -200,23 +200,23 @@ class PathTo:
 
     def decode(self, node: Node, at: At) -> Path | None:
         """The absolute path."""
-        text = Text(self.expected, r"(?![A-Za-z][A-Za-z0-9+.-]*://)" + LINE).decode(node, at)
+        text = Text(self.expected, _NO_URL).decode(node, at)
         if text is None:
             return None
         path = at.folder / text
-        if self.file and at.files and not _is_file(path):
+        if at.files and not _is_file(path):
             at.wrong(node.mark, f"`{text[:200]}` is not a file", f"looked in {at.folder}")
             return None
         return path
 
     def schema(self) -> Schema:
         """A string that is no URL."""
-        return Text(self.expected, r"(?![A-Za-z][A-Za-z0-9+.-]*://)" + LINE).schema()
+        return Text(self.expected, _NO_URL).schema()
 
 
 @dataclass(frozen=True, slots=True)
 class PathOrUrl:
-    """A path as `PathTo` has it, or a file behind `https://`, which stays a text."""
+    """A path on this machine, or a file behind `https://`, which stays a text."""
 
     what: str
 
@@ -236,7 +236,7 @@ class PathOrUrl:
 
     @property
     def _pattern(self) -> str:
-        return rf"(?:https?://[^\x00-\x20\x7f]+|(?![A-Za-z][A-Za-z0-9+.-]*://){LINE})"
+        return rf"(?:https?://[^\x00-\x20\x7f]+|{_NO_URL})"
 
 
 @dataclass(frozen=True, slots=True)
