@@ -14,6 +14,7 @@ from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputErro
 from mlops_deploy.ports import ImageBuilder, LineSink, Story
 from mlops_deploy.resources import IMAGES
 from mlops_deploy.spec.deploy import JsonValue
+from mlops_deploy.spec.owner import LABEL
 from mlops_deploy.spec.recipe import ImageFacts, Recipe
 from mlops_deploy.spec.refs import Digest, ImageRef
 from mlops_deploy.spec.secret import Secret
@@ -23,8 +24,6 @@ OWN_BASE: Final = "mlops-base:bookworm"
 
 PULLED_BASE: Final = "python:3.11-slim-bookworm"
 """The base otherwise: the same Debian and the same Python, from a registry."""
-
-LABEL: Final = "io.mlops-deploy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +44,9 @@ def build_server(build: ServerBuild, builder: ImageBuilder, story: Story) -> Bui
     check_inputs(build)
     base, base_id = choose_base(build.base, builder, story)
     labels = {
-        f"{LABEL}.preset": build.preset.name,
-        f"{LABEL}.server.inputs": inputs_digest(build),
-        f"{LABEL}.server.base": base,
+        f"{LABEL}preset": build.preset.name,
+        f"{LABEL}server.inputs": inputs_digest(build),
+        f"{LABEL}server.base": base,
     }
     tag = server_tag(build)
     facts = _found(tag, labels, base_id, builder)
@@ -56,7 +55,7 @@ def build_server(build: ServerBuild, builder: ImageBuilder, story: Story) -> Bui
         story.say(f"building `{tag}` on `{base}`")
         with _recipe(build, base) as recipe:
             facts = _build(recipe, labels, tag, builder, story)
-    provides = json.loads(facts.labels[f"{LABEL}.provides"])
+    provides = json.loads(facts.labels[f"{LABEL}provides"])
     return BuiltServer(
         tag=tag, base=base, facts=facts, provides=provides, built=built, seconds=time.monotonic() - started
     )
@@ -70,8 +69,8 @@ def _build(recipe: Recipe, labels: dict[str, str], tag: ImageRef, builder: Image
         base = builder.facts(recipe.args["BASE"])
         labels = {
             **labels,
-            f"{LABEL}.provides": _provides(unnamed, builder),
-            **({f"{LABEL}.server.base.id": str(base.id)} if base else {}),
+            f"{LABEL}provides": _provides(unnamed, builder),
+            **({f"{LABEL}server.base.id": str(base.id)} if base else {}),
         }
         builder.build(replace(recipe, labels=labels, tag=tag), steps)
     finally:
@@ -103,9 +102,9 @@ def _provides(image: Digest, builder: ImageBuilder) -> str:
 def _found(tag: ImageRef, labels: dict[str, str], base: Digest | None, builder: ImageBuilder) -> ImageFacts | None:
     """The image under `tag`, if it was made from these inputs and from the base as it is now."""
     facts = builder.facts(str(tag))
-    if facts is None or not labels.items() <= facts.labels.items() or f"{LABEL}.provides" not in facts.labels:
+    if facts is None or not labels.items() <= facts.labels.items() or f"{LABEL}provides" not in facts.labels:
         return None
-    same_base = base is None or facts.labels.get(f"{LABEL}.server.base.id") == str(base)
+    same_base = base is None or facts.labels.get(f"{LABEL}server.base.id") == str(base)
     return facts if same_base else None
 
 

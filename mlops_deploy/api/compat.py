@@ -11,21 +11,21 @@ from mlops_deploy.api.server_inputs import configured, known_preset
 from mlops_deploy.compat.provides import Provides
 from mlops_deploy.compat.verdict import Verdict, compare
 from mlops_deploy.errors import RefusedError, UnusableInputError
-from mlops_deploy.oci.metadata import LABEL as OURS
 from mlops_deploy.ports import Engine, Story
 from mlops_deploy.release.state import Artefact
 from mlops_deploy.spec.deploy import DeploySpec
+from mlops_deploy.spec.owner import LABEL
 from mlops_deploy.spec.preset import Preset
 from mlops_deploy.store.layout import Stored
 
-LABEL: Final = f"{OURS}provides"
+PROVIDES: Final = f"{LABEL}provides"
 _PIN: Final = re.compile(r"\s*([A-Za-z0-9][\w.-]*)\s*==\s*([^\s;#]+)")
 
 
 def server_provides(labels: Mapping[str, str] | None, preset: Preset | None) -> Provides | None:
     """What a server image says in its label, else what its preset says; None where neither says anything."""
     with suppress(ValueError, RecursionError):
-        said = json.loads((labels or {}).get(LABEL, ""))
+        said = json.loads((labels or {}).get(PROVIDES, ""))
         if isinstance(said, dict):
             return Provides.of(said, preset.formats if preset else ())
     return preset_provides(preset) if preset else None
@@ -33,7 +33,7 @@ def server_provides(labels: Mapping[str, str] | None, preset: Preset | None) -> 
 
 def require_no_carrier(ref: str, labels: Mapping[str, str] | None) -> None:
     """Raise `UnusableInputError` when the image `ref`, which is taken for a server, carries a model."""
-    if f"{OURS}content" in (labels or {}):
+    if f"{LABEL}content" in (labels or {}):
         raise UnusableInputError(
             f"`{ref}` is a carrier of a model, and no server",
             hint="`mlops-deploy build-server` makes a server image; `server.image` in mlops.yml names one",

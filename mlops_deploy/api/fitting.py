@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mlops_deploy.api.carriers import find_carrier, inspect_carrier
-from mlops_deploy.api.compat import LABEL, require_no_carrier, server_provides
+from mlops_deploy.api.compat import PROVIDES, require_no_carrier, server_provides
 from mlops_deploy.api.registry_images import FindRegistries, image_labels, look_up, registry_ref
 from mlops_deploy.api.server_inputs import known_preset
 from mlops_deploy.compat.provides import Provides
@@ -14,9 +14,10 @@ from mlops_deploy.compat.verdict import Level, Verdict, compare, overall
 from mlops_deploy.errors import UnreachableError, UnusableInputError
 from mlops_deploy.ports import Engine
 from mlops_deploy.spec.deploy import DeploySpec
+from mlops_deploy.spec.owner import LABEL
 from mlops_deploy.store.layout import LayoutStore
 
-PRESET: Final = "io.mlops-deploy.preset"
+PRESET: Final = f"{LABEL}preset"
 """The label of `build-server` that says what a server is."""
 
 
@@ -112,7 +113,7 @@ def named_server(text: str, places: Places) -> Server:
 
 def servers_at_hand(places: Places) -> tuple[Server, ...]:
     """The images of the engine that say what they provide, then the configured one, where it is known."""
-    listed = places.engine.labelled(LABEL) if places.engine.ping() else {}
+    listed = places.engine.labelled(PROVIDES) if places.engine.ping() else {}
     servers = [_server(name, labels, places) for name, labels in sorted(listed.items())]
     configured = places.spec.server.image if places.spec else None
     if configured is not None and configured not in listed:
@@ -128,4 +129,4 @@ def _server(ref: str, labels: Mapping[str, str], places: Places) -> Server:
     preset = None
     with suppress(UnusableInputError):
         preset = known_preset(name) if name else None
-    return Server(ref=ref, labelled=LABEL in labels, provides=server_provides(labels, preset))
+    return Server(ref=ref, labelled=PROVIDES in labels, provides=server_provides(labels, preset))
