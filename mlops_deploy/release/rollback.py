@@ -43,7 +43,5 @@ def is_hot(observed: Observed, target: Artefact) -> bool:
 def rollback(observed: Observed, target: Artefact, spec: ReleaseSpec) -> tuple[Planned, ...]:
     """As `bluegreen` without warming up or watching: the target has been live before."""
     steps = bluegreen(observed, target, spec)
-    kept = tuple(planned for planned in steps if not isinstance(planned.step, Warm | Bake | Drain))
-    if is_hot(observed, target):
-        return kept
-    return tuple(p for p in steps if not isinstance(p.step, Bake))
+    left_out = Warm | Bake | Drain if is_hot(observed, target) else Bake
+    return tuple(planned for planned in steps if not isinstance(planned.step, left_out))
