@@ -20,7 +20,9 @@ _NUMBERS: Final = frozenset(_HEAD[7:])
 
 
 @click.command("history")
-@click.option("-n", "count", type=click.IntRange(min=1), default=20, show_default=True, help="How many at most.")
+@click.option(
+    "-n", "count", type=click.IntRange(min=1), metavar="N", default=20, show_default=True, help="How many at most."
+)
 @options.output
 @placed
 def history(count: int, output: Literal["text", "json"], place: Place) -> None:

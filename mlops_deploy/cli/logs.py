@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Which task.",
 )
-@click.option("-n", "tail", type=click.IntRange(min=0), default=100, show_default=True, help="How many last lines.")
+@click.option(
+    "-n", "tail", type=click.IntRange(min=0), metavar="N", default=100, show_default=True, help="How many last lines."
+)
 @click.option("--follow", is_flag=True, help="Go on with every new line until Ctrl-C.")
 @placed
 def logs(slot: "Slot | None", task: "Task", tail: int, follow: bool, place: Place) -> None:  # noqa: FBT001 - a flag

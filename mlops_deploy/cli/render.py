@@ -93,8 +93,8 @@ def render(**chosen: object) -> None:
 
     It names the newest carrier of the model in .mlops/store and the server image. No engine or cluster need answer:
     REGISTRY/NAME:TAG at `--model` asks that registry for its digest. The server's registry is asked for its digest, and
-    it or an engine for what the server has, where they answer soon. Into
-    a folder go the three files that a release uses, a, b and router; a FILE.json is for the API of Nomad.
+    it or an engine for what the server has, where they answer soon. Into a folder go three files: both slots, a and b,
+    and the router, on Kubernetes the Service; a FILE.json is for the API of Nomad.
     """
     choices = Choices(**chosen)  # type: ignore[arg-type]  # click has checked the types
     with story() as telling:
