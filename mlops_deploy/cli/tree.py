@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from mlops_deploy.cli.console import TerminalStory, terminal_progress
 from mlops_deploy.cli.course import Course, Row, RowState, SlotLine, elapsed, headline
 from mlops_deploy.release.effects import Answer, Effect
+from mlops_deploy.release.state import WHOLE
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,7 +23,6 @@ _MARKS: Final[dict[RowState, tuple[str, str]]] = {
     "failed": ("✗", "red"),
 }
 _BLOCKS: Final = 20
-_WHOLE: Final = 10_000
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def _step(row: Row, now: float) -> "tuple[Text, Text, Text, Text]":
 def _slot(line: SlotLine, *, last: bool) -> "tuple[Text, Text, Text, Text, Text]":
     from rich.text import Text
 
-    full = round(line.share * _BLOCKS / _WHOLE)
+    full = round(line.share * _BLOCKS / WHOLE)
     return (
         Text(f"{'└' if last else '├'} {line.slot}"),
         Text(line.role, style="green" if line.role == "live" else ""),
