@@ -14,15 +14,10 @@ from pathlib import Path
 
 from mlops_deploy.adapters.keeper import KeeperStream
 from mlops_deploy.render.router import RouterSettings, render_router
+from tests.fakes.ports import free_port
 
 KEEPER = Path(__file__).parents[2] / "images" / "router" / "keeper"
 PATHS = ("/v2", "/v2/models/m/infer", "/v2/models/m/versions/{id12}/infer")
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 def keeper_argv(verb):

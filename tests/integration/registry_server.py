@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.integration.releasing import free_port
+from tests.fakes.ports import free_port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from uuid import uuid4
 
 from mlops_deploy.cli.build_model import build_model
 from mlops_deploy.store.layout import LayoutStore
+from tests.fakes.ports import free_port
 from tests.simulation.trace import accept_file
 
 ROOT = Path(__file__).parents[2]
@@ -49,14 +49,6 @@ def docker(*arguments: str, check: bool = True, **more: Any) -> str:
     done = run("docker", *arguments, **more)
     assert done.returncode == 0 or not check, done.stderr
     return done.stdout.strip()
-
-
-def free_port() -> int:
-    """A port that nothing listens on now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 def build_here(file: Path, store: Path, *tags: str) -> None:

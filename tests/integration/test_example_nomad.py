@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.ports import free_port
 from tests.integration.nomad_agent import Agent, agent
 from tests.integration.releasing import docker, until
-from tests.integration.test_examples import Example, answer, examples, free_port, training
+from tests.integration.test_examples import Example, answer, examples, training
 
 __all__ = ["examples", "training"]  # fixtures
 

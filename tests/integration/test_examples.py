@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.ports import free_port
 from tests.integration.registry_server import registry_server
 
 pytestmark = pytest.mark.docker
@@ -45,11 +45,6 @@ class Example:
         )
         assert done.returncode == code, f"{commands}\n{done.stdout}\n{done.stderr}"
         return done
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 def renamed(text: str, port: int) -> str:

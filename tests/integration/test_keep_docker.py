@@ -4,7 +4,8 @@ import socket
 
 import pytest
 
-from tests.integration.releasing import docker, free_port, listed
+from tests.fakes.ports import free_port
+from tests.integration.releasing import docker, listed, until
 
 pytestmark = pytest.mark.docker
 
@@ -46,7 +47,14 @@ def test_a_router_that_cannot_be_made_anew_is_there_again_as_it_was(one):
         refused = one.run("router", "apply", "--replace", code=2)
     assert f"port {one.port} is taken" in refused.stderr
     one.port = before
-    assert one.serves() == one.versions[1]
+    until(lambda: answering(one) == one.versions[1], 30, "it answers as before")
+
+
+def answering(service):
+    try:
+        return service.serves()
+    except OSError:
+        return None  # it has only just been started
 
 
 def test_the_end_of_a_service_keeps_its_volumes_until_they_are_named(one):

@@ -16,7 +16,8 @@ from mlops_deploy.adapters.processes.service import LocalService
 from mlops_deploy.release.codec import encode
 from mlops_deploy.release.state import Freeze
 from mlops_deploy.spec.owner import Owner
-from tests.integration.releasing import free_port, run, until
+from tests.fakes.ports import free_port
+from tests.integration.releasing import run, until
 
 pytestmark = pytest.mark.haproxy
 

@@ -30,7 +30,8 @@ from mlops_deploy.spec.nomad import NomadSpec
 from mlops_deploy.spec.owner import Owner
 from mlops_deploy.spec.rendered import JobImage
 from mlops_deploy.spec.secret import Secret
-from tests.fakes.routers import free_port, until
+from tests.fakes.ports import free_port
+from tests.fakes.routers import until
 from tests.integration.nomad_agent import agent
 
 pytestmark = [pytest.mark.nomad, pytest.mark.docker]

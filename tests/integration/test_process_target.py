@@ -19,16 +19,11 @@ from mlops_deploy.release.state import CLOSED, Route, whole
 from mlops_deploy.render.router import RouterSettings, render_router
 from mlops_deploy.spec.owner import Owner
 from tests.fakes.local_slots import NAME, artefact, holds, pid_of, processes_of, until
+from tests.fakes.ports import free_port
 
 pytestmark = pytest.mark.haproxy
 
 PATHS = (f"/v2/models/{NAME}/ready", f"/v2/models/{NAME}/infer")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Service:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.local_slots import processes_of
-from tests.integration.releasing import free_port
+from tests.fakes.ports import free_port
 
 pytestmark = pytest.mark.haproxy
 

@@ -19,7 +19,8 @@ from mlops_deploy.release.effects import Committed
 from mlops_deploy.release.state import CLOSED, whole
 from mlops_deploy.render.router import RouterSettings, render_router
 from mlops_deploy.spec.secret import Secret
-from tests.fakes.routers import free_port, until
+from tests.fakes.ports import free_port
+from tests.fakes.routers import until
 
 pytestmark = pytest.mark.docker
 

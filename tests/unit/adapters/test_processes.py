@@ -20,7 +20,7 @@ from mlops_deploy.adapters.processes.target import ProcessTarget, state_home
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.spec.owner import Owner
 from tests.fakes.local_slots import artefact, holds, pid_of, processes_of, until, version
-from tests.fakes.routers import free_port
+from tests.fakes.ports import free_port
 
 STUBBORN = ["/bin/sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.1; done"]
 LAST_WORDS = [
