@@ -20,7 +20,10 @@ def router_config(
     Raises `UnusableInputError` for a preset that does not say what a router may ask whichever version is there.
     """
     if preset.ready.endpoint is None:
-        raise UnusableInputError(f"preset `{preset.name}` has no `ready.endpoint`, which a router asks")
+        raise UnusableInputError(
+            f"preset `{preset.name}` has no `ready.endpoint`, which a router asks",
+            hint="give the preset a path that answers once a model is loaded, whichever version it is",
+        )
     return render_router(
         RouterSettings(
             service=spec.project,

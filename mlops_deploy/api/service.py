@@ -121,7 +121,7 @@ def how_it_starts(target: Target) -> str:
 
 @contextmanager
 def made_world(service: Service, before: Callable[[], object]) -> Iterator[World]:
-    """The same, after making the router where there is none: two first releases meet at its one name.
+    """The ports of a service, whose router is made where there is none: two first releases meet at its one name.
 
     `before` is called before a router is made, so that what cannot be released makes none.
     """

@@ -117,7 +117,10 @@ def _render(choices: Choices, telling: Story) -> "tuple[dict[Path, Rendered], st
         if place != _STDOUT:
             project.require_no_input(place, "the job file")
     if choices.check and not renderer.checked:
-        raise UnusableInputError("`--check` is for `--target nomad`: there is nobody else to ask")
+        raise UnusableInputError(
+            "`--check` is for `--target nomad`: there is nobody else to ask",
+            hint="leave it out, or say `--target nomad`",
+        )
     preset = known_preset(spec.preset)
     registries = partial(wiring.registries, choices.insecure_registries)
     carrier = api.choose_carrier(spec, project.store(), choices.model, registries)
