@@ -180,7 +180,7 @@ class TestSending:
             place.sink().begin(source())
 
         def abort():
-            meet.wait(5)
+            meet.wait(60)
             raise DeployError("the registry does not answer")
 
         for upload in shelf.uploads:
