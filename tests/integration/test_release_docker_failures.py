@@ -9,7 +9,7 @@ from tests.integration.releasing import TINY, docker, until
 
 pytestmark = pytest.mark.docker
 
-SLOW = 15
+SLOW = 60
 """Seconds that the slow model loads for."""
 
 DEADLINE = "90s"
