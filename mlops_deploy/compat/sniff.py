@@ -14,6 +14,9 @@ REVISION: Final = 2
 _HEAD: Final = 4096
 """Bytes after which it is decided what a file is."""
 
+_NOTHING: Final = Sniffed()
+"""Of most files nothing is known: one for all of them."""
+
 _BEGINNINGS: Final[tuple[Callable[[bytes], Parser | None], ...]] = (
     zips.begin,
     pickles.begin,
@@ -36,4 +39,4 @@ def _parse(name: str) -> Parser:
     for begin in _BEGINNINGS:
         if (parser := begin(head)) is not None:
             return (yield from parser)
-    return Sniffed()
+    return _NOTHING

@@ -174,6 +174,7 @@ class ModelStream:
         self._on_read = on_read
         self._tap = tap
         self._taps: dict[str, Tap] = {}
+        self._sniffed: dict[str, Sniffed] = {}
         self._blocks = deque(_Block() for _ in range(blocks))
         self._lanes: dict[int, _Lane] = {}
         self._outcome = _Outcome()
@@ -200,6 +201,7 @@ class ModelStream:
         source = LayerSource(size=plan.size, again=partial(replay, plan))
         self._digest = sha256()
         self._taps.clear()
+        self._sniffed.clear()
         self._targets = [(self._lane_of(sink), sink) for sink in sinks]
         for lane, sink in self._targets:
             lane.call(self._frame, sink.begin, source)
@@ -217,7 +219,7 @@ class ModelStream:
     @property
     def sniffed(self) -> dict[str, Sniffed]:
         """What the files of the last layer say of themselves, by their paths."""
-        return {path: tap.found() for path, tap in self._taps.items()}
+        return self._sniffed | {path: tap.found() for path, tap in self._taps.items()}
 
     def finish(self) -> None:
         """Wait for the last `end` of every sink; raise what one of them raised."""
@@ -246,7 +248,6 @@ class ModelStream:
         digest = sha256()
         takers: list[Callable[[memoryview], None]] = [digest.update]
         if (tap := self._tap(file.path)) is not None:
-            self._taps[file.path] = tap
             takers.append(tap.feed)
         with opened(file) as reader:
             left = file.size
@@ -261,6 +262,10 @@ class ModelStream:
                         self._file_lane.call(self._blocks[0], take, room)
                 self._unreported += len(room)
                 left -= len(room)
+        if tap is not None and file.size <= _SMALL:
+            self._sniffed[file.path] = tap.found()  # a tap of each of many small files would need much memory
+        elif tap is not None:
+            self._taps[file.path] = tap
         return digest.hexdigest
 
     def _fill(self, room: memoryview, reader: Reader) -> None:

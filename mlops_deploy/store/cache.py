@@ -97,7 +97,7 @@ class DigestCache:
 
     def remember(
         self,
-        files: Iterable[SourceFile],
+        files: Sequence[SourceFile],
         layers: Iterable[tuple[LayerPlan, Descriptor]],
         sums: Mapping[str, str],
         seen_ns: int,
@@ -111,13 +111,13 @@ class DigestCache:
         moment before it was looked at is left out, and read again by the next build.
         """
         with self._forgiving(), self._writing() as database, database:
-            settled = [(os.fsencode(file.source), _stamp(file), file.path) for file in files if _settled(file, seen_ns)]
-            rows = ((source, stamp, sums[path]) for source, stamp, path in settled)
+            settled = [file for file in files if _settled(file, seen_ns)]
+            rows = ((os.fsencode(file.source), _stamp(file), sums[file.path]) for file in settled)
             database.executemany("insert or replace into file values (?, ?, ?)", rows)
             told = (
-                (source, _name(path), stamp, revision, _said(facts[path]))
-                for source, stamp, path in settled
-                if path in facts
+                (os.fsencode(file.source), _name(file.path), _stamp(file), revision, _said(facts[file.path]))
+                for file in settled
+                if file.path in facts
             )
             database.executemany("insert or replace into said values (?, ?, ?, ?, ?)", told)
             contents = [(_content(plan, sums), descriptor.digest.hex) for plan, descriptor in layers]
