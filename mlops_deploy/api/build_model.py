@@ -87,6 +87,7 @@ def build_model(build: ModelBuild, destinations: Sequence[Destination], cache: D
     try:
         missing = [place for place in destinations if carrier is None or not place.has(carrier)]
         if carrier is None or missing:
+            carrier = None  # what lists very many files is not held twice
             carrier = work.stream(missing)
         for place in destinations:
             place.prepare(carrier)

@@ -36,9 +36,10 @@ create table if not exists holder (digest text, repository text, primary key (di
 """
 
 
-_FILES: Final = "select source, stamp, sha256 from file"
+_FILE: Final = "select sha256 from file where source = ? and stamp = ?"
+_STAMP: Final = "select stamp from file where source = ?"
 _HOLDERS: Final = "select repository from holder where digest = ? order by rowid desc"
-_FACTS: Final = "select source, name, stamp, said from said where revision = ?"
+_SAID: Final = "select said from said where source = ? and name = ? and stamp = ? and revision = ?"
 
 
 class DigestCache:
@@ -50,17 +51,16 @@ class DigestCache:
     def known(self, files: Sequence[SourceFile]) -> dict[str, str]:
         """The sha256 of those files, by their path in the model, whose stamp is the one that was kept."""
         with self._forgiving(), self._reading() as database:
-            kept = {source: (stamp, found) for source, stamp, found in database.execute(_FILES)}
-            wanted = ((file.path, kept.get(os.fsencode(file.source)), _stamp(file)) for file in files)
-            return {path: row[1] for path, row, stamp in wanted if row is not None and row[0] == stamp}
+            rows = ((file.path, database.execute(_FILE, (_source(file), _stamp(file))).fetchone()) for file in files)
+            return {path: row[0] for path, row in rows if row}
         return {}
 
     def written(self, files: Sequence[SourceFile]) -> frozenset[str]:
         """Those of the files, by their path in the model, that were written to where they are since they were kept."""
         with self._forgiving(), self._reading() as database:
-            kept = {source: stamp.split() for source, stamp, _ in database.execute(_FILES)}
-            pairs = ((file.path, kept.get(os.fsencode(file.source)), _stamp(file).split()) for file in files)
-            return frozenset(path for path, old, new in pairs if old and old[:2] == new[:2] and old[3] != new[3])
+            rows = ((file, database.execute(_STAMP, (_source(file),)).fetchone()) for file in files)
+            pairs = ((file.path, row[0].split(), _stamp(file).split()) for file, row in rows if row)
+            return frozenset(path for path, old, new in pairs if old[:2] == new[:2] and old[3] != new[3])
         return frozenset()
 
     def facts(self, files: Sequence[SourceFile], revision: int) -> dict[str, Sniffed]:
@@ -69,12 +69,9 @@ class DigestCache:
         That depends on their names, too, and links give one file several.
         """
         with self._forgiving(), self._reading() as database:
-            rows = database.execute(_FACTS, (revision,))
-            kept = {(source, name): (stamp, said) for source, name, stamp, said in rows}
-            wanted = (
-                (file.path, kept.get((os.fsencode(file.source), _name(file.path))), _stamp(file)) for file in files
-            )
-            return {path: _sniffed(row[1]) for path, row, stamp in wanted if row is not None and row[0] == stamp}
+            keys = ((file.path, (_source(file), _name(file.path), _stamp(file), revision)) for file in files)
+            rows = ((path, database.execute(_SAID, key).fetchone()) for path, key in keys)
+            return {path: _sniffed(row[0]) for path, row in rows if row}
         return {}
 
     def layers(self, plans: Sequence[LayerPlan], sums: Mapping[str, str]) -> list[Descriptor | None]:
@@ -112,10 +109,10 @@ class DigestCache:
         """
         with self._forgiving(), self._writing() as database, database:
             settled = [file for file in files if _settled(file, seen_ns)]
-            rows = ((os.fsencode(file.source), _stamp(file), sums[file.path]) for file in settled)
+            rows = ((_source(file), _stamp(file), sums[file.path]) for file in settled)
             database.executemany("insert or replace into file values (?, ?, ?)", rows)
             told = (
-                (os.fsencode(file.source), _name(file.path), _stamp(file), revision, _said(facts[file.path]))
+                (_source(file), _name(file.path), _stamp(file), revision, _said(facts[file.path]))
                 for file in settled
                 if file.path in facts
             )
@@ -163,6 +160,10 @@ def _said(sniffed: Sniffed) -> str:
 def _sniffed(said: str) -> Sniffed:
     form, damaged, *requires = json.loads(said)
     return Sniffed(format=form, requires=tuple(requires), damaged=damaged)
+
+
+def _source(file: SourceFile) -> bytes:
+    return os.fsencode(file.source)
 
 
 def _stamp(file: SourceFile) -> str:
