@@ -32,7 +32,6 @@ from mlops_deploy.errors import UnreachableError, UnusableInputError
 from mlops_deploy.spec.secret import Secret
 
 _FIRST_LOOK: Final = Timeout(connect=10, read=10)
-_UNAUTHORIZED: Final = 401
 _SHORTEST_SECRET: Final = 4
 
 
