@@ -10,7 +10,7 @@ from mlops_deploy.api.drive import drive
 from mlops_deploy.api.registry_images import FindRegistries, image_labels, look_up, registry_ref
 from mlops_deploy.api.render import choose_carrier, tell_changes
 from mlops_deploy.api.server_inputs import known_preset
-from mlops_deploy.api.service import Service, find_keeper, world_on
+from mlops_deploy.api.service import Service, find_keeper, require_slots, world_on
 from mlops_deploy.compat.provides import Provides
 from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
 from mlops_deploy.ports import Story
@@ -115,8 +115,10 @@ def forecast(service: Service, plan: Plan) -> Forecast | None:
 def look(service: Service) -> Observed:
     """What a strategy may look at; without router and slots what the first release will find: a router that is closed.
 
-    Raises `UnreachableError` when slots are there and the router is not: only that knows which of them is live.
+    Raises `UnreachableError` when slots are there and the router is not: only that knows which of them is live;
+    `UnusableInputError` where the service runs without slots.
     """
+    require_slots(service)
     keeper = find_keeper(service)
     if keeper is None:
         return _before_the_first(service)

@@ -25,7 +25,8 @@ _PAUSE: Final = 0.2
 def release(service: Service, shelf: Shelf, wish: Wish, story: Story, witness: Witness | None = None) -> Report:
     """Release what `wish` asks for; nothing to do is said without touching anything.
 
-    Raises `LockedError` first of all when another command is at work, a release is open, or the service is frozen.
+    Raises `UnusableInputError` first of all where the service runs without slots, then `LockedError` when another
+    command is at work, a release is open, or the service is frozen.
     """
     candidate = cache(lambda: find_candidate(service, shelf, wish, story))
 

@@ -6,7 +6,7 @@ from typing import Final
 from mlops_deploy.api.planning import Shelf, Wish, find_candidate
 from mlops_deploy.api.report import Report
 from mlops_deploy.api.server_inputs import known_preset
-from mlops_deploy.api.service import Service
+from mlops_deploy.api.service import Service, require_no_slots
 from mlops_deploy.errors import DeployError, LockedError, UnusableInputError
 from mlops_deploy.ports import Clock, Rolling, Story
 from mlops_deploy.release.forecast import Forecast
@@ -49,8 +49,9 @@ class _Work:
 
 
 def preview(service: Service, shelf: Shelf, wish: Wish, story: Story) -> RollingPlan:
-    """What a rolling release would do now; raise `UnusableInputError` where nothing but `bluegreen` is possible."""
+    """What a rolling release would do now; raise `UnusableInputError` where it is not possible, or slots are there."""
     rolling = _rolling(service, wish)
+    require_no_slots(service)
     return RollingPlan(
         project=service.spec.project,
         target=service.target_name,

@@ -97,6 +97,37 @@ def find_native(service: Service) -> RollingView | None:
     return None if view.state == "absent" else view
 
 
+def require_slots(service: Service) -> None:
+    """Raise `UnusableInputError` where the service runs as one job: slots would run it a second time."""
+    project = service.spec.project
+    if find_native(service) is not None:
+        raise UnusableInputError(
+            f"`{project}` runs as one job without slots, as `--native` releases it: slots would run it a second time",
+            hint=f"`mlops-deploy release --native` goes on with that job, or end it first: `nomad job stop {project}`",
+        )
+
+
+def require_no_slots(service: Service) -> None:
+    """Raise `UnusableInputError` where the service has a router or a slot: one job more would run it a second time."""
+    project = service.spec.project
+    if _has_slots(service):
+        raise UnusableInputError(
+            f"`{project}` has slots behind a router, beside which the one job of `--native` would run it a second time",
+            hint="`mlops-deploy release` without `--native` goes on with them, or end them first: `mlops-deploy down`",
+        )
+
+
+def _has_slots(service: Service) -> bool:
+    try:
+        keeper = service.target.keeper()
+        if keeper is None:
+            return any(service.target.observe(slot).state != "absent" for slot in SLOTS)
+    except UnusableInputError:  # a job of such a name that is somebody else's
+        return False
+    keeper.close()
+    return True
+
+
 def find_keeper(service: Service) -> Keeper | None:
     """A stream to the keeper, None where nothing runs; raise `UnreachableError` when the router alone is missing."""
     keeper = service.target.keeper()
@@ -123,8 +154,10 @@ def how_it_starts(target: Target) -> str:
 def made_world(service: Service, before: Callable[[], object]) -> Iterator[World]:
     """The ports of a service, whose router is made where there is none: two first releases meet at its one name.
 
-    `before` is called before a router is made, so that what cannot be released makes none.
+    `before` is called before a router is made, so that what cannot be released makes none. Raises `UnusableInputError`
+    first of all where the service runs without slots.
     """
+    require_slots(service)
     keeper = service.target.keeper()
     if keeper is None:
         before()

@@ -11,7 +11,7 @@ from mlops_deploy.api.planning import Wish
 from mlops_deploy.errors import ConflictError, DeployError, LockedError, UnreachableError, UnusableInputError
 from mlops_deploy.release.forecast import Change, Forecast
 from mlops_deploy.release.rolling import LOST, RollingView
-from mlops_deploy.release.state import Cause
+from mlops_deploy.release.state import Cause, SlotView
 from mlops_deploy.spec.nomad import NomadSpec
 from tests.simulation.scenarios import artefact
 
@@ -104,6 +104,7 @@ def service_of(job, clock=None, count=1, strategy="bluegreen"):
     return SimpleNamespace(
         spec=spec,
         target_name="nomad",
+        target=SimpleNamespace(keeper=lambda: None, observe=lambda slot: SlotView(slot=slot, state="absent")),
         clock=clock or Clock(),
         supply=lambda: supply,
         rolling=None if job is None else lambda: job,

@@ -11,6 +11,7 @@ from mlops_deploy.cli import main, place, progress
 from mlops_deploy.cli import release as release_module
 from mlops_deploy.release.plan import load, save
 from tests.simulation.service import story_of, unnamed
+from tests.unit.api.test_native import Nothing
 from tests.unit.api.test_rolling import Job, seen
 
 INSECURE = " --insecure-registry r --insecure-registry '[::1]:1'"
@@ -162,7 +163,7 @@ def test_a_release_without_slots_from_its_plan_to_its_last_line(command):
     job = Job(seen("waiting"), seen("waiting"), seen("settled"))
     service = run.sim.service
     spec = replace(service.spec, release=replace(service.spec.release, strategy=None))
-    service = replace(service, spec=spec, rolling=lambda: job)
+    service = replace(service, spec=spec, target=Nothing(), rolling=lambda: job)
     run.patch.setattr(place, "find_service", lambda *_: service)
     run.patch.setattr(rolling, "_proof", lambda *_: ("prove",))
     for words in ("plan --native", "release --native --dry-run"):
