@@ -14,10 +14,10 @@ from mlops_deploy.oci.card import Listing
 from mlops_deploy.oci.check import check
 from mlops_deploy.oci.documents import DocumentError
 from mlops_deploy.oci.layout import Named, named
-from mlops_deploy.oci.metadata import LABEL
 from mlops_deploy.oci.names import printable
 from mlops_deploy.oci.types import INDEX, MANIFEST
 from mlops_deploy.oci.view import CarrierView, view, view_images
+from mlops_deploy.spec.owner import LABEL
 from mlops_deploy.spec.refs import Digest
 from mlops_deploy.store.layout import LayoutStore, Stored
 

@@ -17,10 +17,10 @@ from mlops_deploy.api.abreast import abreast
 from mlops_deploy.api.carriers import Found
 from mlops_deploy.errors import ContentMismatchError, InterruptedByUserError
 from mlops_deploy.oci.blobs import Blobs
-from mlops_deploy.oci.metadata import LABEL
 from mlops_deploy.oci.types import INDEX, Blob, Descriptor
 from mlops_deploy.oci.view import ImageView, view_images
 from mlops_deploy.ports import Story, Upload
+from mlops_deploy.spec.owner import LABEL
 from mlops_deploy.spec.refs import ContentId, Digest, ImageRef
 
 ABREAST: Final = 4

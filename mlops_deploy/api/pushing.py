@@ -12,11 +12,11 @@ from mlops_deploy.oci.blobs import Blobs
 from mlops_deploy.oci.destination import Destination
 from mlops_deploy.oci.image import Carrier
 from mlops_deploy.oci.inventory import SourceFile
-from mlops_deploy.oci.metadata import LABEL
 from mlops_deploy.oci.stream import LayerSink, LayerSource
 from mlops_deploy.oci.types import Blob, Descriptor
 from mlops_deploy.oci.view import view, view_images
 from mlops_deploy.ports import Repository, Upload
+from mlops_deploy.spec.owner import LABEL
 from mlops_deploy.spec.refs import Digest, ImageRef
 from mlops_deploy.store.cache import DigestCache
 

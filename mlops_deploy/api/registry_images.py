@@ -10,9 +10,9 @@ from mlops_deploy.api.registry_blobs import RegistryBlobs
 from mlops_deploy.errors import ContentMismatchError, UnusableInputError
 from mlops_deploy.oci.blobs import Blobs
 from mlops_deploy.oci.foreign import Listed, list_images, read_image
-from mlops_deploy.oci.metadata import LABEL
 from mlops_deploy.oci.types import Descriptor
 from mlops_deploy.ports import Registries, Repository
+from mlops_deploy.spec.owner import LABEL
 from mlops_deploy.spec.refs import ContentId, Digest, ImageRef
 from mlops_deploy.store.layout import Stored
 

@@ -7,14 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
 
 from mlops_deploy.oci.packing import LayerPlan
 from mlops_deploy.oci.tar import Folder, Text
 from mlops_deploy.spec.deploy import JsonValue
+from mlops_deploy.spec.owner import LABEL
 from mlops_deploy.spec.refs import ContentId
-
-LABEL: Final = "io.mlops-deploy."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,9 @@ from mlops_deploy.oci.blobs import Blobs
 from mlops_deploy.oci.card import Listing, read_listing
 from mlops_deploy.oci.documents import DocumentError, image_config, image_index, image_manifest
 from mlops_deploy.oci.hashed import HashedBlob, read_document
-from mlops_deploy.oci.metadata import LABEL
 from mlops_deploy.oci.tree import Room, read_layer
 from mlops_deploy.oci.types import Descriptor, Platform
+from mlops_deploy.spec.owner import LABEL
 from mlops_deploy.spec.refs import Digest
 
 LARGEST_METADATA: Final = 2**30

@@ -9,10 +9,11 @@ from typing import Final
 from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.oci.archive import LAYOUT
 from mlops_deploy.oci.blobs import LayoutBlobs
-from mlops_deploy.oci.metadata import LABEL, listed
+from mlops_deploy.oci.metadata import listed
 from mlops_deploy.oci.partial import PartialFile, reporting, sweep, sync_folder
 from mlops_deploy.oci.types import Blob, Descriptor, JsonDict
 from mlops_deploy.oci.view import view_images
+from mlops_deploy.spec.owner import LABEL
 from mlops_deploy.spec.refs import SHORT, ContentId, Digest, ImageRef
 from mlops_deploy.store import index as naming
 from mlops_deploy.store import log
