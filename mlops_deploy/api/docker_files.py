@@ -9,15 +9,9 @@ from mlops_deploy.api.router_image import router_tag
 from mlops_deploy.release.state import SLOTS, Artefact
 from mlops_deploy.render.slots import ROUTER_PORT, router_text, slot_job, slot_text
 from mlops_deploy.spec.deploy import DeploySpec, JsonValue
-from mlops_deploy.spec.owner import Owner
 from mlops_deploy.spec.preset import Preset
 from mlops_deploy.spec.rendered import JobImage, Rendered
 from mlops_deploy.store.layout import Stored
-
-
-def owner_of(spec: DeploySpec) -> Owner:
-    """Whose everything of this service is."""
-    return Owner(service=spec.service, environment=spec.environment)
 
 
 def docker_artefact(
@@ -47,7 +41,7 @@ def docker_router(spec: DeploySpec, preset: Preset) -> str:
 
 def render_files(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset) -> dict[str, Rendered]:
     """The files by name, as `docker compose` reads them; no engine is asked."""
-    owner, artefact = owner_of(spec), docker_artefact(spec, carrier, preset, image, None)
+    owner, artefact = spec.owner, docker_artefact(spec, carrier, preset, image, None)
     text = router_text(owner, spec.port, JobImage(ref=str(router_tag()), local=True), docker_router(spec, preset))
     made = {"router": text}
     for slot in SLOTS:

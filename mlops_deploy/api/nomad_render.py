@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Final
 
 from mlops_deploy.api.artefact import job_carrier
-from mlops_deploy.api.docker_files import owner_of
 from mlops_deploy.api.nomad_files import nomad_artefact
 from mlops_deploy.api.router_image import nomad_router_image
 from mlops_deploy.release.state import SLOTS
@@ -44,7 +43,7 @@ def render_alone(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Pre
 
 def render_files(spec: DeploySpec, carrier: Stored, image: JobImage, preset: Preset) -> dict[str, Rendered]:
     """What a release registers, by file name; the router's Variable is made by the release itself."""
-    owner, artefact = owner_of(spec), nomad_artefact(spec, carrier, preset, image, None)
+    owner, artefact = spec.owner, nomad_artefact(spec, carrier, preset, image, None)
     content, key = artefact.content_id.hex, artefact.key
     jobs = {slot: slot_document(owner, slot, artefact.job, content=content, key=key) for slot in map(str, SLOTS)}
     jobs["router"] = router_document(owner, spec.port, nomad_router_image(spec.nomad), spec.nomad)

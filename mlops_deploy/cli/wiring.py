@@ -77,10 +77,9 @@ def docker_service(project: "Project", spec: "DeploySpec", clock: Clock, holder:
     from mlops_deploy.api.compat import engine_provides
     from mlops_deploy.api.router_image import router_tag
     from mlops_deploy.api.service import Service, Supply
-    from mlops_deploy.spec.owner import Owner
     from mlops_deploy.spec.rendered import JobImage
 
-    owner, images = Owner(service=spec.service, environment=spec.environment), engine()
+    images = engine()
 
     def supply() -> Supply:
         from mlops_deploy.api.prepare import DockerSupply
@@ -100,7 +99,7 @@ def docker_service(project: "Project", spec: "DeploySpec", clock: Clock, holder:
     return Service(
         spec=spec,
         target_name="docker",
-        target=ComposeTarget(owner, spec.port, image, runner(), launcher()),
+        target=ComposeTarget(spec.owner, spec.port, image, runner(), launcher()),
         supply=supply,
         router_config=router_config,
         clock=clock,
@@ -119,13 +118,11 @@ def nomad_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: 
     from mlops_deploy.api.nomad_files import nomad_provides, with_warnings
     from mlops_deploy.api.router_image import nomad_router_image
     from mlops_deploy.api.service import Service, Supply
-    from mlops_deploy.spec.owner import Owner
 
-    owner = Owner(service=spec.service, environment=spec.environment)
     cluster = Cluster.from_environment(os.environ, namespace=spec.nomad.namespace, region=spec.nomad.region)
     client = NomadClient(cluster)
     image = nomad_router_image(spec.nomad)
-    target = NomadTarget(owner, spec.port, image, spec.nomad, client)
+    target = NomadTarget(spec.owner, spec.port, image, spec.nomad, client)
     collects = partial(collects_images, client)
 
     def supply() -> Supply:
@@ -154,7 +151,7 @@ def nomad_service(project: "Project", spec: "DeploySpec", clock: Clock, holder: 
         provides=partial(nomad_provides, spec, engine),
         holder=holder,
         forecast=with_warnings(spec, target.forecast, collects),
-        rolling=lambda: NomadRolling(owner, spec.nomad.count, client),
+        rolling=lambda: NomadRolling(spec.owner, spec.nomad.count, client),
     )
 
 
@@ -174,10 +171,8 @@ def process_service(project: "Project", spec: "DeploySpec", clock: Clock, holder
     from mlops_deploy.api.compat import local_provides
     from mlops_deploy.api.service import Service, Supply
     from mlops_deploy.release.state import SLOTS
-    from mlops_deploy.spec.owner import Owner
 
-    owner = Owner(service=spec.service, environment=spec.environment)
-    target = ProcessTarget(owner, spec.port, home=state_home(os.environ), environ=os.environ)
+    target = ProcessTarget(spec.owner, spec.port, home=state_home(os.environ), environ=os.environ)
 
     def supply() -> Supply:
         from mlops_deploy.api.process_job import ProcessSupply

@@ -9,6 +9,7 @@ from mlops_deploy.errors import LockedError, UnusableInputError
 from mlops_deploy.release.codec import decode, encode
 from mlops_deploy.release.state import SLOTS, WHOLE, Artefact, Observed, Route, Slot, whole
 from mlops_deploy.release.steps import Planned, Promote, Start
+from mlops_deploy.spec.owner import Owner
 
 SCHEMA: Final = 1
 
@@ -60,7 +61,7 @@ class Plan:
     @property
     def project(self) -> str:
         """`<service>[-<env>]`."""
-        return f"{self.service}-{self.environment}" if self.environment else self.service
+        return Owner(service=self.service, environment=self.environment).project
 
     @property
     def hot(self) -> bool:

@@ -10,7 +10,7 @@ from mlops_deploy.render.health import golden_list, rhythm
 from mlops_deploy.render.layout import Document, Value, lay_out
 from mlops_deploy.render.pulling import files_on_node, in_container
 from mlops_deploy.spec.deploy import DeploySpec, Resources
-from mlops_deploy.spec.owner import LABEL, Owner
+from mlops_deploy.spec.owner import LABEL
 from mlops_deploy.spec.preset import Preset, fill_preset, filling
 from mlops_deploy.spec.rendered import CarrierRef, JobImage, Rendered
 
@@ -53,7 +53,7 @@ def render_compose(spec: DeploySpec, carrier: CarrierRef, image: JobImage, prese
 
 def document(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Preset) -> Document:
     """The Compose file as data: what the text must say, before Compose's own quoting of `$`."""
-    labels: Document = dict(Owner(service=spec.service, environment=spec.environment).labels())
+    labels: Document = dict(spec.owner.labels())
     with_content = labels | {f"{LABEL}content": carrier.content_id.hex}
     ports: Document = {"ports": [f"{LOOPBACK}:{spec.port}:{preset.ports.http}"]}
     return {

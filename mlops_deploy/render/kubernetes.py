@@ -19,7 +19,7 @@ from mlops_deploy.render.layout import Document, Value, lay_out_objects
 from mlops_deploy.render.pulling import CA, CREDENTIALS, in_container, refuse_paths
 from mlops_deploy.spec.deploy import DeploySpec, Resources
 from mlops_deploy.spec.kubernetes import KubernetesVolume
-from mlops_deploy.spec.owner import LABEL, Owner
+from mlops_deploy.spec.owner import LABEL
 from mlops_deploy.spec.preset import Preset, fill_preset, filling
 from mlops_deploy.spec.registry import RegistrySpec
 from mlops_deploy.spec.rendered import CarrierRef, JobImage, Rendered
@@ -144,7 +144,7 @@ def _selector(spec: DeploySpec, slot: str | None) -> Document:
 
 def _labels(spec: DeploySpec, slot: str | None) -> Document:
     common: Document = {"app.kubernetes.io/part-of": spec.project, "app.kubernetes.io/managed-by": "mlops-deploy"}
-    return _selector(spec, slot) | common | dict(Owner(service=spec.service, environment=spec.environment).labels(slot))
+    return _selector(spec, slot) | common | dict(spec.owner.labels(slot))
 
 
 def _pod(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Preset) -> Document:

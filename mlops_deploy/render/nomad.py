@@ -47,9 +47,8 @@ def document(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Pre
 
     Raises `UnusableInputError` for what Nomad cannot be told exactly, and for a batch run without a command.
     """
-    owner = Owner(service=spec.service, environment=spec.environment)
-    labels = owner.labels() | {f"{LABEL}content": carrier.content_id.hex}
-    return named(owner.project, _job(spec, carrier, image, preset), labels)
+    labels = spec.owner.labels() | {f"{LABEL}content": carrier.content_id.hex}
+    return named(spec.project, _job(spec, carrier, image, preset), labels)
 
 
 def slot_job(spec: DeploySpec, carrier: CarrierRef, image: JobImage, preset: Preset) -> Document:

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from mlops_deploy.spec.kubernetes import KubernetesSpec
 from mlops_deploy.spec.nomad import NomadSpec
+from mlops_deploy.spec.owner import Owner
 from mlops_deploy.spec.registry import Bootstrap, RegistrySpec
 
 Target = Literal["docker", "nomad", "kubernetes", "process"]
@@ -112,6 +113,11 @@ class DeploySpec:
     kubernetes: KubernetesSpec = field(default_factory=KubernetesSpec)
 
     @property
+    def owner(self) -> Owner:
+        """Whose everything of this service is."""
+        return Owner(service=self.service, environment=self.environment)
+
+    @property
     def project(self) -> str:
         """`<service>[-<env>]`: the name that everything of this service starts with, on every target."""
-        return f"{self.service}-{self.environment}" if self.environment else self.service
+        return self.owner.project
