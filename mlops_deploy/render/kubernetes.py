@@ -6,7 +6,8 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from mlops_deploy.errors import UnusableInputError
-from mlops_deploy.render.compose import (
+from mlops_deploy.render.health import RETRIES, rhythm
+from mlops_deploy.render.job import (
     BOOTSTRAP_MEMORY,
     BOOTSTRAP_USER,
     SERVER_TMP,
@@ -14,7 +15,6 @@ from mlops_deploy.render.compose import (
     environment,
     refuse_unsupported,
 )
-from mlops_deploy.render.health import RETRIES, rhythm
 from mlops_deploy.render.layout import Document, Value, lay_out_objects
 from mlops_deploy.render.pulling import CA, CREDENTIALS, in_container, refuse_paths
 from mlops_deploy.spec.deploy import DeploySpec, Resources

@@ -4,7 +4,7 @@ import json
 from hashlib import sha256
 from typing import Final
 
-from mlops_deploy.render.compose import PIDS
+from mlops_deploy.render.job import PIDS
 from mlops_deploy.render.layout import Document
 from mlops_deploy.render.nomad import constraint, placed
 from mlops_deploy.render.nomad_text import nanoseconds

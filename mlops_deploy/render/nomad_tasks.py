@@ -3,8 +3,8 @@
 from typing import Final
 
 from mlops_deploy.errors import UnusableInputError
-from mlops_deploy.render.compose import BOOTSTRAP_MEMORY, BOOTSTRAP_TMP, BOOTSTRAP_USER, PIDS, SERVER_TMP, VOLUME
-from mlops_deploy.render.compose import environment as server_environment
+from mlops_deploy.render.job import BOOTSTRAP_MEMORY, BOOTSTRAP_TMP, BOOTSTRAP_USER, PIDS, SERVER_TMP, VOLUME
+from mlops_deploy.render.job import environment as server_environment
 from mlops_deploy.render.layout import Document, Value
 from mlops_deploy.render.nomad_text import in_config, in_environment, nanoseconds
 from mlops_deploy.render.pulling import files_on_node, in_container

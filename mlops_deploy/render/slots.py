@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Final, cast
 
-from mlops_deploy.render.compose import LOOPBACK, PIDS, bootstrap, bounded_log, hardened, image_of, in_units, server
+from mlops_deploy.render.compose import LOOPBACK, bootstrap, bounded_log, hardened, image_of, in_units, server
+from mlops_deploy.render.job import PIDS
 from mlops_deploy.render.layout import Document, lay_out
 from mlops_deploy.spec.deploy import DeploySpec, JsonValue
 from mlops_deploy.spec.owner import LABEL, Owner

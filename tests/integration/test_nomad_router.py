@@ -23,7 +23,7 @@ from mlops_deploy.api.router_image import find_or_build
 from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.release.effects import Committed
 from mlops_deploy.release.state import CLOSED, whole
-from mlops_deploy.render.compose import PIDS
+from mlops_deploy.render.job import PIDS
 from mlops_deploy.render.nomad_router import TASK, router_document, router_id, router_variable
 from mlops_deploy.render.router import RouterSettings, render_router
 from mlops_deploy.spec.nomad import NomadSpec

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from mlops_deploy.adapters.nomad.client import NomadClient
 from mlops_deploy.errors import DeployError, UnusableInputError
-from mlops_deploy.render.compose import BOOTSTRAP_USER
+from mlops_deploy.render.job import BOOTSTRAP_USER
 from mlops_deploy.spec.owner import LABEL, Owner
 
 _PLUGIN: Final = "mkdir"

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlops_deploy.errors import UnusableInputError
-from mlops_deploy.render.compose import environment
+from mlops_deploy.render.job import environment
 from mlops_deploy.render.kubernetes import deployment, render_kubernetes, render_slots, service
 from mlops_deploy.render.layout import read_objects
 from mlops_deploy.spec.deploy import GoldenRequest, Ready, ReleaseSpec, Resources
