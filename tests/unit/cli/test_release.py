@@ -185,7 +185,7 @@ def test_a_release_without_slots_from_its_plan_to_its_last_line(command):
 
 def test_a_plan_of_a_frozen_service_names_what_lifts_the_freeze(command):
     run = command("next")
-    run("freeze", "-m", "incident 812")
+    run("freeze", "--message", "incident 812")
     assert run("plan")[2] == "next: mlops-deploy unfreeze\n"
 
 
