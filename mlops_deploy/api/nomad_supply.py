@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from mlops_deploy.api.docker_supply import DockerSupply, Make
 from mlops_deploy.api.nomad_files import beware, nomad_artefact
-from mlops_deploy.api.prepare import DockerSupply, Make
 from mlops_deploy.api.router_image import find_or_build
 from mlops_deploy.errors import UnreachableError
 from mlops_deploy.ports import Engine, ImageBuilder, Runner, Story

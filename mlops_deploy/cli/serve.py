@@ -125,7 +125,7 @@ def _packages(build: "ServerBuild") -> "Packages":
 
 def _carrier(model: str | None, project: Project, telling: "Story") -> "Stored":
     """A path is built, else a reference is found; without either it is the configured model that is built."""
-    from mlops_deploy.api.fetching import bring_into_store
+    from mlops_deploy.api.into_store import bring_into_store
     from mlops_deploy.api.registry_images import registry_ref
 
     if model is None:

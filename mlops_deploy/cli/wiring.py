@@ -82,7 +82,7 @@ def docker_service(project: "Project", spec: "DeploySpec", clock: Clock, holder:
     images = engine()
 
     def supply() -> Supply:
-        from mlops_deploy.api.prepare import DockerSupply
+        from mlops_deploy.api.docker_supply import DockerSupply
 
         return DockerSupply(spec=spec, store=project.store(), engine=images, builder=image_builder())
 
@@ -175,7 +175,7 @@ def process_service(project: "Project", spec: "DeploySpec", clock: Clock, holder
     target = ProcessTarget(spec.owner, spec.port, home=state_home(os.environ), environ=os.environ)
 
     def supply() -> Supply:
-        from mlops_deploy.api.process_job import ProcessSupply
+        from mlops_deploy.api.process_supply import ProcessSupply
         from mlops_deploy.api.server_env import server_cache
         from mlops_deploy.api.server_inputs import known_preset
 

@@ -21,7 +21,7 @@ import pytest
 from mlops_deploy.adapters.compose.target import ComposeTarget
 from mlops_deploy.adapters.docker_engine import DockerEngine
 from mlops_deploy.adapters.process import LocalRunner
-from mlops_deploy.api.prepare import DockerSupply
+from mlops_deploy.api.docker_supply import DockerSupply
 from mlops_deploy.config.load import load_with_files
 from mlops_deploy.errors import ContentMismatchError, UnreachableError, UnusableInputError
 from mlops_deploy.release.codec import encode

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mlops_deploy.api.docker_files import docker_artefact, render_files
-from mlops_deploy.api.prepare import DockerSupply
+from mlops_deploy.api.docker_supply import DockerSupply
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.release.codec import decode, encode
 from mlops_deploy.release.state import Artefact

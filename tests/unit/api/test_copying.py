@@ -9,7 +9,7 @@ import pytest
 from mlops_deploy.api.carriers import find_carrier, found_in_registry, verify_carrier
 from mlops_deploy.api.copy_places import RegistryPlace, StorePlace, require_nameable
 from mlops_deploy.api.copying import copy_carrier
-from mlops_deploy.api.fetching import bring_into_store
+from mlops_deploy.api.into_store import bring_into_store
 from mlops_deploy.api.registry_images import image_labels, look_up, remote_carrier
 from mlops_deploy.cli import wiring
 from mlops_deploy.errors import ContentMismatchError, DeployError, UnreachableError, UnusableInputError

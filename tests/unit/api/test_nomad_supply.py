@@ -68,7 +68,7 @@ ENOUGH = dataclasses.replace(SPEC, resources=Resources(memory=64 << 20))
 
 
 def test_the_user_is_warned_of_what_the_cluster_does_otherwise(tmp_path, monkeypatch):
-    monkeypatch.setattr("mlops_deploy.api.prepare.load_stored", lambda *_: None)
+    monkeypatch.setattr("mlops_deploy.api.docker_supply.load_stored", lambda *_: None)
     engine = Engine(**{ID: Digest("5" * 64)})
     spec = dataclasses.replace(ENOUGH, nomad=NomadSpec(pull_timeout=600.0))
     supply = NomadSupply(spec=spec, store=LayoutStore(tmp_path), engine=engine, builder=None, collects=lambda: None)
@@ -80,7 +80,7 @@ def test_the_user_is_warned_of_what_the_cluster_does_otherwise(tmp_path, monkeyp
 
 @pytest.mark.parametrize(("said", "warnings"), [(None, []), ("clients remove images", ["clients remove images"])])
 def test_the_user_is_warned_of_clients_that_remove_local_images(tmp_path, monkeypatch, said, warnings):
-    monkeypatch.setattr("mlops_deploy.api.prepare.load_stored", lambda *_: None)
+    monkeypatch.setattr("mlops_deploy.api.docker_supply.load_stored", lambda *_: None)
     engine = Engine(**{ID: Digest("5" * 64)})
     supply = NomadSupply(spec=ENOUGH, store=LayoutStore(tmp_path), engine=engine, builder=None, collects=lambda: said)
     story = Told()

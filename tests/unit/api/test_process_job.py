@@ -12,7 +12,7 @@ import pytest
 from mlops_deploy.adapters.process import LocalRunner
 from mlops_deploy.adapters.processes.target import ProcessTarget
 from mlops_deploy.api.build_model import ModelBuild, build_model
-from mlops_deploy.api.process_job import ProcessSupply
+from mlops_deploy.api.process_supply import ProcessSupply
 from mlops_deploy.api.server_inputs import known_preset
 from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.oci.blobs import LayoutBlobs

@@ -9,8 +9,8 @@ import pytest
 
 from mlops_deploy.api.artefact import job_carrier
 from mlops_deploy.api.docker_files import docker_artefact
+from mlops_deploy.api.docker_supply import DockerSupply
 from mlops_deploy.api.nomad_files import nomad_artefact, with_warnings
-from mlops_deploy.api.prepare import DockerSupply
 from mlops_deploy.api.puller_image import RECIPE, find_or_build, program, puller_tag
 from mlops_deploy.api.renderers import RENDERERS
 from mlops_deploy.errors import UnusableInputError
