@@ -162,6 +162,34 @@ def test_a_deployment_under_way_is_not_disturbed(released, nomad_agent):
     assert first.wait(120) == 0
 
 
+def test_a_service_runs_in_slots_or_as_one_job_and_never_both_ways(make_nomad, nomad_agent):
+    service = make_nomad()
+    versions = service.build_all(0, 100)
+    native = f"/v1/job/{service.name}"
+    try:
+        service.release(0, *NATIVE)
+        service.use(100)
+        asked = ("--model", f"{service.name}:100")
+        for words in (("plan",), ("release", "--dry-run"), ("release",)):
+            said = service.run(*words, *asked, code=2).stderr
+            assert f"`{service.name}` runs as one job without slots" in said
+            assert f"`nomad job stop {service.name}`" in said
+        assert service.jobs() == {}
+        nomad_agent.ask("DELETE", native)
+        assert service.release(100)["live"] == f"{service.name}@{versions[100]}"
+        stopped = nomad_agent.ask("GET", native)
+        for words in (("plan",), ("release", "--dry-run"), ("release",)):
+            said = service.run(*words, *NATIVE, *asked, code=2).stderr
+            assert f"`{service.name}` has slots behind a router" in said
+            assert "end them first: `mlops-deploy down`" in said
+        assert nomad_agent.ask("GET", native) == stopped
+        assert service.serves() == versions[100]
+        service.run("down")
+        assert "rolling (native)" in service.run("plan", *NATIVE, *asked).stdout
+    finally:
+        nomad_agent.ask("DELETE", f"{native}?purge=true")
+
+
 def test_only_a_cluster_has_canaries_of_its_own(make_service):
     service = make_service()
     service.build(0)
