@@ -5,11 +5,12 @@ import re
 import unicodedata
 from typing import Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, Undefined
+from jinja2 import Environment, TemplateError, Undefined
 
 from mlops_deploy.errors import DeployError, UnusableInputError
 from mlops_deploy.render.hcl_reader import REFERENCE, read_job
 from mlops_deploy.render.layout import Document, canonical, refuse_unspeakable
+from mlops_deploy.render.template import environment
 from mlops_deploy.resources import JOBS
 from mlops_deploy.spec.units import show_duration
 
@@ -55,17 +56,9 @@ def lay_out(job: Document) -> str:
 
 @functools.cache
 def _environment() -> Environment:
-    environment = Environment(  # noqa: S701 - what is written is HCL; `finalize` serialises every value
-        loader=FileSystemLoader(JOBS),
-        undefined=StrictUndefined,
-        finalize=_written,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        auto_reload=False,
-    )
-    environment.filters |= {"time": _time, "attribute": _attribute, "key": _key}
-    return environment
+    ours = environment(JOBS, _written)
+    ours.filters |= {"time": _time, "attribute": _attribute, "key": _key}
+    return ours
 
 
 def _written(value: bool | int | str | list[str] | Undefined) -> str:  # noqa: FBT001 - a value

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from mlops_deploy.errors import UnusableInputError
+from mlops_deploy.render.template import environment
 from mlops_deploy.resources import JOBS
 from mlops_deploy.spec.preset import Placeholder, Preset, fill
 
@@ -119,11 +120,4 @@ def _require(good: object, what: str, value: str, expected: str) -> None:
 
 @functools.cache
 def _environment() -> Environment:
-    return Environment(  # noqa: S701 - not HTML; every value has been checked against what it may be
-        loader=FileSystemLoader(JOBS),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        auto_reload=False,
-    )
+    return environment(JOBS)
