@@ -10,6 +10,7 @@ import click
 from mlops_deploy.cli import options, wiring
 from mlops_deploy.cli.console import story
 from mlops_deploy.cli.project import find_project
+from mlops_deploy.errors import UnusableInputError
 
 if TYPE_CHECKING:
     from mlops_deploy.api.build_server import BuiltServer
@@ -81,7 +82,6 @@ def build_server(**chosen: object) -> None:
 
 def _build(choices: Choices, spec: "DeploySpec | None") -> "ServerBuild":
     from mlops_deploy.api.server_inputs import configured, known_preset
-    from mlops_deploy.errors import UnusableInputError
     from mlops_deploy.spec.deploy import ServerSpec
     from mlops_deploy.spec.refs import ImageRef
     from mlops_deploy.spec.secret import Secret

@@ -14,6 +14,7 @@ import click
 from mlops_deploy.cli import wiring
 from mlops_deploy.cli.project import Project
 from mlops_deploy.cli.streams import require_stdout
+from mlops_deploy.errors import DeployError, UnreachableError, UnusableInputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +76,6 @@ def push_refs(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> 
 
 def _push_ref(text: str) -> "ImageRef":
     """`NAME[:TAG]` with a registry."""
-    from mlops_deploy.errors import UnusableInputError
     from mlops_deploy.spec.refs import SHORT, ImageRef
 
     ref = ImageRef.parse(text)
@@ -158,8 +158,6 @@ def _shells(build: "ModelBuild") -> list[Path]:
 
 def _require_file_place(path: Path, what: str) -> None:
     """Refuse a place where no file can be: a folder, or a name in a folder that is not there."""
-    from mlops_deploy.errors import UnusableInputError
-
     with suppress(OSError):
         if S_ISDIR(path.stat().st_mode):
             raise UnusableInputError(f"{what} `{path}` is a folder", hint="name a file")
@@ -172,8 +170,6 @@ def _require_file_place(path: Path, what: str) -> None:
 
 
 def _cannot_be_written(what: str, path: Path, error: OSError | RuntimeError) -> Exception:
-    from mlops_deploy.errors import UnusableInputError
-
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return UnusableInputError(
         f"{what} `{path}` cannot be written: {reason.lower()}", hint="make its folder, or name another place"
@@ -192,8 +188,6 @@ def _require_folder(path: Path) -> None:
 
 
 def _engine(telling: "Story", *, required: bool) -> "Engine | None":
-    from mlops_deploy.errors import UnreachableError
-
     engine = wiring.engine()
     if (trouble := engine.trouble()) is None:
         return engine
@@ -241,8 +235,6 @@ def _archive(path: Path, project: Project, build: "ModelBuild", platform: "Platf
 
 def _to_stdout(data: bytes | memoryview) -> None:
     # Past Python's buffer, whose lock a reader that hangs would hold at the program's end.
-    from mlops_deploy.errors import DeployError
-
     view = memoryview(data)
     try:
         while view:

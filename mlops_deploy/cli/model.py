@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_deploy.cli.project import Project
+from mlops_deploy.errors import UnusableInputError
 
 if TYPE_CHECKING:
     from mlops_deploy.api.build_model import ModelBuild
@@ -47,7 +48,6 @@ def model_build(
 
 def model_card(name: str | None, project: Project, path: Path) -> "ModelCard":
     """What is declared about the model at `path`: by the project, if it is the project's; `name` comes first."""
-    from mlops_deploy.errors import UnusableInputError
     from mlops_deploy.oci.metadata import ModelCard
     from mlops_deploy.spec.refs import is_model_name
 
@@ -79,7 +79,6 @@ def _name_from(path: Path) -> str:
 
 
 def _tag(text: str) -> "ImageRef":
-    from mlops_deploy.errors import UnusableInputError
     from mlops_deploy.spec.refs import SHORT, ImageRef
 
     ref = ImageRef.parse(text)

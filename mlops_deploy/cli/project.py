@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mlops_deploy.cli.options import CONFIG_FILE
+from mlops_deploy.errors import UnusableInputError
 
 if TYPE_CHECKING:
     from mlops_deploy.spec.deploy import DeploySpec, WebModel
@@ -52,7 +53,6 @@ class Project:
 
     def require_no_input(self, target: Path, what: str, *others: Path) -> None:
         """Raise `UnusableInputError` when writing `what` to `target` would change an input, `others`, or the store."""
-        from mlops_deploy.errors import UnusableInputError
         from mlops_deploy.oci.inventory import OWN_FOLDER
 
         place, store = Path(os.path.realpath(target)), Path(os.path.realpath(self._store))
@@ -72,8 +72,6 @@ class Project:
 
     def require_apart(self, model: Path) -> None:
         """Raise `UnusableInputError` when the folder that this product writes to would travel as a part of `model`."""
-        from mlops_deploy.errors import UnusableInputError
-
         place = Path(os.path.realpath(model))
         if not self.root.is_relative_to(place) or (self.spec is None and self.root == place):
             return

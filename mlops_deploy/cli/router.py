@@ -3,6 +3,7 @@
 import click
 
 from mlops_deploy.cli.place import Place, placed
+from mlops_deploy.errors import UnusableInputError
 
 
 @click.command("router")
@@ -15,7 +16,6 @@ def router(action: str, replace: bool, place: Place) -> None:  # noqa: ARG001, F
     Says whether anything changed, and what of it needs a new router. Where requests go stays as it is.
     """
     from mlops_deploy.api.router_apply import router_apply
-    from mlops_deploy.errors import UnusableInputError
     from mlops_deploy.release.steps import describe_route
 
     done = router_apply(place.service(), replace=replace)
