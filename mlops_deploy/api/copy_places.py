@@ -12,7 +12,7 @@ from mlops_deploy.errors import UnusableInputError
 from mlops_deploy.oci.partial import PartialFile, reporting
 from mlops_deploy.oci.types import Descriptor
 from mlops_deploy.ports import Repository, Upload
-from mlops_deploy.spec.refs import SHORT, Digest, ImageRef
+from mlops_deploy.spec.refs import Digest, ImageRef
 from mlops_deploy.store.files import unheard
 from mlops_deploy.store.layout import LayoutStore
 from mlops_deploy.store.log import Built
@@ -24,11 +24,7 @@ def require_nameable(ref: ImageRef, digest: Digest) -> None:
         raise UnusableInputError(f"`{ref}` is a registry without a name", hint=f"put one behind it: `{ref}/NAME:TAG`")
     if ref.digest not in {None, digest}:
         raise UnusableInputError(f"`{ref}` is the name of another carrier than `{digest}`", hint="name a tag instead")
-    if ref.is_short and ref.tag != digest.short:
-        raise UnusableInputError(
-            f"`{ref}` cannot be given: {SHORT} hex digits are the tag that belongs to one carrier alone",
-            hint=f"that of this one is `{digest.short}`; choose a tag of another length, such as `1.2.0`",
-        )
+    ref.require_free_tag(digest)
 
 
 class RegistryPlace:

@@ -76,7 +76,7 @@ def push_refs(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> 
 
 def _push_ref(text: str) -> "ImageRef":
     """`NAME[:TAG]` with a registry."""
-    from mlops_deploy.spec.refs import SHORT, ImageRef
+    from mlops_deploy.spec.refs import ImageRef
 
     ref = ImageRef.parse(text)
     if ref.digest is not None:
@@ -85,11 +85,7 @@ def _push_ref(text: str) -> "ImageRef":
         )
     if ref.host is None:
         raise UnusableInputError(f"`{text}` names no registry to push to", hint=_with_registry(ref))
-    if ref.is_short:
-        raise UnusableInputError(
-            f"`{text}` cannot be pushed to: {SHORT} hex digits are the tag that belongs to one carrier alone",
-            hint=f"push to `{ref.name}` without a tag: it gets its own by itself",
-        )
+    ref.require_free_tag()
     return ref
 
 

@@ -79,14 +79,10 @@ def _name_from(path: Path) -> str:
 
 
 def _tag(text: str) -> "ImageRef":
-    from mlops_deploy.spec.refs import SHORT, ImageRef
+    from mlops_deploy.spec.refs import ImageRef
 
     ref = ImageRef.parse(text)
     if ref.tag is None or ref.digest is not None:
         raise UnusableInputError(f"`{text}` is not `NAME:TAG`", hint="a version is a tag, such as `digits:1.2.0`")
-    if ref.is_short:
-        raise UnusableInputError(
-            f"`{text}` cannot be given: {SHORT} hex digits are the tag that belongs to one carrier alone",
-            hint="every carrier gets its own by itself; choose a tag of another length, such as `1.2.0`",
-        )
+    ref.require_free_tag()
     return ref

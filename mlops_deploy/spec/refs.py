@@ -94,10 +94,13 @@ class ImageRef:
             raise UnusableInputError(f"`{text[:200]}` is not an image reference", hint=_expected(text))
         return cls(name=head, tag=tag or None, digest=Digest.parse(digest) if at else None)
 
-    @property
-    def is_short(self) -> bool:
-        """Whether the tag has the form of that which belongs to one carrier alone: twelve digits of its digest."""
-        return self.tag is not None and re.fullmatch(f"[0-9a-f]{{{SHORT}}}", self.tag) is not None
+    def require_free_tag(self, carrier: Digest | None = None) -> None:
+        """Raise `UnusableInputError` for a tag of the form that a carrier gets by itself, unless `carrier` has it."""
+        if re.fullmatch(f"[0-9a-f]{{{SHORT}}}", self.tag or "") and (carrier is None or self.tag != carrier.short):
+            raise UnusableInputError(
+                f"`{self}` cannot be given: {SHORT} hex digits are the tag that belongs to one carrier alone",
+                hint="every carrier gets its own by itself; choose a tag of another length, such as `1.2.0`, or none",
+            )
 
     @property
     def host(self) -> str | None:

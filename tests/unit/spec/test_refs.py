@@ -75,3 +75,16 @@ def test_what_is_no_digest(text: str) -> None:
 
 def test_the_first_twelve_digits_are_the_short_form() -> None:
     assert Digest.parse(DIGEST).short == ContentId("0a" * 32).short == "0a" * 6
+
+
+@pytest.mark.parametrize("text", ["d", "d:1.2.0", f"d@{DIGEST}", "d:0a0a0a0a0a0", "d:0a0a0a0a0a0a0", "d:0A0A0A0A0A0A"])
+def test_tags_that_are_free(text: str) -> None:
+    ImageRef.parse(text).require_free_tag()
+
+
+def test_the_short_tag_belongs_to_one_carrier_alone() -> None:
+    own = ImageRef(name="d", tag="0a" * 6)
+    own.require_free_tag(Digest.parse(DIGEST))
+    for carrier in (None, Digest("0b" * 32)):
+        with pytest.raises(UnusableInputError, match="belongs to one carrier alone"):
+            own.require_free_tag(carrier)
