@@ -120,7 +120,7 @@ class LocalRunner:
                 )  # fmt: skip
             except OSError as absent:
                 ours.close()
-                raise UnreachableError(f"`{argv[0]}` cannot be run: {absent.strerror}") from absent
+                raise _cannot_be_run(argv[0], absent) from absent
         return Conversation(process, ours)
 
     def detach(self, argv: Sequence[str], *, env: Mapping[str, str], output: Path, note: Path) -> None:
@@ -221,7 +221,14 @@ def _start(
             start_new_session=True,
         )
     except OSError as absent:
-        raise UnreachableError(f"`{argv[0]}` cannot be run: {absent.strerror}") from absent
+        raise _cannot_be_run(argv[0], absent) from absent
+
+
+def _cannot_be_run(program: str, absent: OSError) -> UnreachableError:
+    return UnreachableError(
+        f"`{program}` cannot be run: {absent.strerror}",
+        hint=f"install it, or mend `PATH`: `command -v {program}` must find it",
+    )
 
 
 def _feed(pipe: IO[bytes], blocks: Iterable[bytes | memoryview]) -> None:

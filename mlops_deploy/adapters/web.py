@@ -35,6 +35,7 @@ _OK, _PARTIAL, _NO_SUCH_RANGE = 200, 206, 416
 _LATER: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+)")
 _AS_IT_IS: Final = {"Accept-Encoding": "identity"}
+_DOWNLOAD: Final = "download it, and build the carrier from the file"
 
 
 class _AgainError(Exception):
@@ -53,7 +54,7 @@ class HttpWeb:
         if not size.isdecimal() or "Content-Encoding" in answer.headers:
             raise UnusableInputError(
                 f"`{shown_url(url)}` does not say how many bytes it has",
-                hint="download it, and build the carrier from the file",
+                hint=_DOWNLOAD,
             )
         return Remote(url=url, size=int(size), version=_version(answer), exact=_exact(answer))
 
@@ -167,9 +168,13 @@ def _asked(session: requests.Session, url: str, remote: Remote | None, at: int) 
     try:
         answer = _in_time(lambda: session.get(url, headers=headers, stream=True, timeout=_TIMEOUTS))
     except requests.TooManyRedirects as error:
-        raise UnusableInputError(f"`{shown_url(url)}` leads nowhere: from one place to the next") from error
+        raise UnusableInputError(
+            f"`{shown_url(url)}` leads nowhere: from one place to the next", hint=_DOWNLOAD
+        ) from error
     except (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL) as error:
-        raise UnusableInputError(f"`{shown_url(url)}` leads nowhere: to what is no `https://` URL") from error
+        raise UnusableInputError(
+            f"`{shown_url(url)}` leads nowhere: to what is no `https://` URL", hint=_DOWNLOAD
+        ) from error
     except requests.exceptions.SSLError as error:
         raise UnreachableError(
             f"`{shown_url(url)}` cannot be read: {reason(error)}",

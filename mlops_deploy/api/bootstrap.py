@@ -23,6 +23,7 @@ _GUARD: Final = '. "$CARRIER_ROOT/deploy.sh"; [ "$DEPLOYED" = "$MODEL_ID" ]'
 _TREE: Final = ("bin", "carrier", "deploy.sh", "model", "models")
 _LEAST: Final = 600.0
 _SLOWEST: Final = 10e6
+_LISTED: Final = "`mlops-deploy verify` lists all that is wrong with the carrier"
 
 DAMAGED: Final = 65
 """deploy.sh's exit code for a carrier that is not what it says."""
@@ -135,9 +136,9 @@ def _verify(path: Path, layer: Descriptor) -> None:
         with path.open("rb") as file:
             found = file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as error:
-        raise ContentMismatchError(f"the layer `{path}` is missing") from error
+        raise ContentMismatchError(f"the layer `{path}` is missing", hint=_LISTED) from error
     if found != layer.digest.hex:
-        raise ContentMismatchError(f"the layer `{path}` is damaged: its sha256 is {found}")
+        raise ContentMismatchError(f"the layer `{path}` is damaged: its sha256 is {found}", hint=_LISTED)
 
 
 def unpack(layer: Path, root: Path) -> None:
@@ -147,7 +148,7 @@ def unpack(layer: Path, root: Path) -> None:
             for member in tar:
                 _write(file, member, _inside(root, member.name))
     except (tarfile.TarError, FileNotFoundError) as error:
-        raise ContentMismatchError(f"the layer `{layer}` cannot be read: {error}") from error
+        raise ContentMismatchError(f"the layer `{layer}` cannot be read: {error}", hint=_LISTED) from error
 
 
 def _write(layer: BinaryIO, member: tarfile.TarInfo, path: Path) -> None:
@@ -161,7 +162,9 @@ def _write(layer: BinaryIO, member: tarfile.TarInfo, path: Path) -> None:
             _copy(layer, file, member.offset_data, member.size)
         path.chmod(0o755 if member.mode & 0o100 else 0o644)
     else:
-        raise ContentMismatchError(f"`{member.name}` in a layer is neither a folder, a plain file nor an applet's link")
+        raise ContentMismatchError(
+            f"`{member.name}` in a layer is neither a folder, a plain file nor an applet's link", hint=_LISTED
+        )
 
 
 def _copy(layer: BinaryIO, file: BinaryIO, start: int, size: int) -> None:
@@ -170,12 +173,12 @@ def _copy(layer: BinaryIO, file: BinaryIO, start: int, size: int) -> None:
     while done < size:
         count = os.sendfile(file.fileno(), layer.fileno(), start + done, size - done)
         if count == 0:
-            raise ContentMismatchError(f"the layer `{layer.name}` ends too early")
+            raise ContentMismatchError(f"the layer `{layer.name}` ends too early", hint=_LISTED)
         done += count
 
 
 def _inside(root: Path, name: str) -> Path:
     parts = PurePosixPath(name).parts
     if not parts or parts[0] not in _TREE or ".." in parts:
-        raise ContentMismatchError(f"`{name}` has no place in a carrier")
+        raise ContentMismatchError(f"`{name}` has no place in a carrier", hint=_LISTED)
     return root.joinpath(*parts)

@@ -154,7 +154,10 @@ def write_plan(plan: Plan, path: Path) -> None:
     try:
         write_named(path, save(plan).encode())
     except OSError as error:
-        raise DeployError(f"the plan `{path}` cannot be written: {(error.strerror or str(error)).lower()}") from error
+        raise DeployError(
+            f"the plan `{path}` cannot be written: {(error.strerror or str(error)).lower()}",
+            hint="name another place with `-o FILE`",
+        ) from error
 
 
 def _for(what: str, name: str | None) -> str:

@@ -101,7 +101,9 @@ def write(rendered: Rendered, path: Path) -> None:
     try:
         write_named(path, rendered.text.encode())
     except OSError as error:
-        raise DeployError(f"`{path}` cannot be written: {(error.strerror or str(error)).lower()}") from error
+        raise DeployError(
+            f"`{path}` cannot be written: {(error.strerror or str(error)).lower()}", hint="name another place with `-o`"
+        ) from error
 
 
 def make_folder(path: Path) -> None:
@@ -110,5 +112,6 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UnusableInputError(
-            f"the folder `{path}` cannot be made: {(error.strerror or str(error)).lower()}"
+            f"the folder `{path}` cannot be made: {(error.strerror or str(error)).lower()}",
+            hint="name another place with `-o`",
         ) from error

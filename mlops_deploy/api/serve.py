@@ -57,7 +57,10 @@ def check_preset(preset: Preset) -> None:
             hint="`mlops-deploy render` writes a Compose file for it",
         )
     if not preset.command or not preset.ready.command:
-        raise UnusableInputError(f"preset `{preset.name}` does not say how its server is started and checked")
+        raise UnusableInputError(
+            f"preset `{preset.name}` does not say how its server is started and checked",
+            hint="give the preset `command` and `ready.command`",
+        )
 
 
 def choose_port(asked: int) -> int:
@@ -136,7 +139,11 @@ class Serving:
 
     def _watch(self, process: Running) -> None:
         if code := process.wait(None):
-            raise DeployError(f"the server ended by itself: {_how(code)}", detail=process.last_lines)
+            raise DeployError(
+                f"the server ended by itself: {_how(code)}",
+                hint="its last words say why; mend that, and serve the model again",
+                detail=process.last_lines,
+            )
 
     def _await_ready(self, process: Running) -> str:
         until = time.monotonic() + self.served.deadline

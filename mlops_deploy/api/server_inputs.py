@@ -80,11 +80,14 @@ def check_inputs(build: ServerBuild) -> None:
     """Raise `UnusableInputError` for the first file or address that cannot be used."""
     for what, path in (("hook", build.hook), ("constraints file", build.constraints), ("CA bundle", build.ca_bundle)):
         if path is not None and not path.is_file():
-            raise UnusableInputError(f"{what} `{path}` is not a file")
+            raise UnusableInputError(f"{what} `{path}` is not a file", hint="name a file that is there")
     if build.hook is not None:
         _check_hook(build.hook)
     if build.ca_bundle is not None and b"-----BEGIN" not in build.ca_bundle.read_bytes():
-        raise UnusableInputError(f"CA bundle `{build.ca_bundle}` holds no certificate in PEM form")
+        raise UnusableInputError(
+            f"CA bundle `{build.ca_bundle}` holds no certificate in PEM form",
+            hint="`openssl x509 -inform der -in FILE -out FILE.pem` gives it that form",
+        )
     if build.index_url is not None and not re.fullmatch(r"https?://[^\s\x00-\x1f]+", build.index_url.reveal()):
         raise UnusableInputError("the index URL is not one", hint="expected `https://…/simple`")
 

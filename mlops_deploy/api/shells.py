@@ -114,9 +114,14 @@ def shells_of_image(remote: Remote) -> tuple[Shell, ...]:
         if platform in images
     )
     if not found:
-        raise UnusableInputError(f"`{remote.ref}` has no image for linux/amd64 or linux/arm64")
+        raise UnusableInputError(
+            f"`{remote.ref}` has no image for linux/amd64 or linux/arm64", hint="name a busybox image that has one"
+        )
     if mixed := next((shell for shell in found if shell.platform not in images), None):
-        raise UnusableInputError(f"`{remote.ref}` has a shell for {mixed.platform} in an image for another platform")
+        raise UnusableInputError(
+            f"`{remote.ref}` has a shell for {mixed.platform} in an image for another platform",
+            hint="name another busybox image, or static binaries: `--shell PATH`",
+        )
     return found
 
 

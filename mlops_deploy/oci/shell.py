@@ -20,6 +20,7 @@ _LARGEST: Final = 16 * 2**20
 _ARCHITECTURES: Final = {0x3E: "amd64", 0xB7: "arm64"}
 _ELF64_HEADER: Final = struct.Struct("<4sBB10xHHIQQQIHHH")
 _PT_INTERP: Final = 3
+_ANOTHER: Final = "name a static busybox with `--shell PATH`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ def read_shell(path: Path) -> Shell:
     """Read a static busybox; raise `UnusableInputError` for anything else, saying what it is not."""
     try:
         if path.exists() and not path.is_file():
-            raise UnusableInputError(f"the shell `{path}` is not a file")
+            raise UnusableInputError(f"the shell `{path}` is not a file", hint=_ANOTHER)
         with path.open("rb") as file:
             binary = file.read(_LARGEST + 1)
     except OSError as error:
@@ -65,11 +66,11 @@ def _platform(path: str, binary: bytes) -> Platform:
     except (struct.error, OverflowError):
         magic, wide, little, machine, kinds = b"", 0, 0, 0, []
     if (magic, wide, little) != (b"\x7fELF", 2, 1) or machine not in _ARCHITECTURES:
-        raise UnusableInputError(f"the shell `{path}` is no program for linux/amd64 or linux/arm64")
+        raise UnusableInputError(f"the shell `{path}` is no program for linux/amd64 or linux/arm64", hint=_ANOTHER)
     if _PT_INTERP in kinds:
         raise UnusableInputError(
             f"the shell `{path}` is linked dynamically, so it cannot run alone in an image",
-            hint="install `busybox-static`, or name a static busybox with `--shell PATH`",
+            hint=f"install `busybox-static`, or {_ANOTHER}",
         )
     return Platform("linux", _ARCHITECTURES[machine])
 

@@ -52,7 +52,10 @@ def _sent(blobs: Blobs, layer: Descriptor) -> bytes:
 
 def _unpacked(data: bytes, layer: Descriptor) -> bytes:
     if data.startswith(_ZSTD):
-        raise UnusableInputError(f"the layer `{layer.digest}` is compressed by zstd, which is not read here")
+        raise UnusableInputError(
+            f"the layer `{layer.digest}` is compressed by zstd, which is not read here",
+            hint="name an image compressed by gzip, or a static busybox with `--shell PATH`",
+        )
     found = bytearray()
     while data.startswith(_GZIP):
         unpacker = zlib.decompressobj(_GZIP_BITS)

@@ -40,7 +40,10 @@ def read(path: Path) -> Iterator[Built]:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise DeployError(f"the store's log `{path}` cannot be read: {(error.strerror or '').lower()}") from error
+        raise DeployError(
+            f"the store's log `{path}` cannot be read: {(error.strerror or '').lower()}",
+            hint="make it a file that you may read, or name another store",
+        ) from error
     lines = data[: data.rfind(b"\n") + 1].splitlines()
     for number, line in enumerate(lines, 1):
         try:

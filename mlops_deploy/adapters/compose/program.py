@@ -73,7 +73,9 @@ def router_error(lines: Sequence[str], port: int) -> DeployError:
             f"port {port} is taken on the machine of the engine", hint="stop what listens there, or set another `port`"
         )
     if absent := _NO_IMAGE.search(text):
-        return UnusableInputError(f"the router's image `{absent[1]}` is not in the engine")
+        return UnusableInputError(
+            f"the router's image `{absent[1]}` is not in the engine", hint="`mlops-deploy router apply` builds it"
+        )
     if any(sign in text for sign in _NO_ENGINE):
         return UnreachableError("the engine went away while the router was started", detail=lines)
     if any(sign in text for sign in _NO_COMPOSE):

@@ -195,5 +195,6 @@ def test_a_container_that_does_not_end_is_removed(docker, monkeypatch):
 
 def test_a_docker_program_that_is_not_there_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UnreachableError, match="`docker` cannot be run"):
+    with pytest.raises(UnreachableError, match="`docker` cannot be run") as caught:
         BuildKit(LocalRunner()).facts("x:1")
+    assert "`command -v docker` must find it" in caught.value.hint

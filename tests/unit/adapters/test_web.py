@@ -168,8 +168,9 @@ def test_a_redirection_is_followed_but_not_in_a_circle(server):
     server.faults = [("to", "/elsewhere")]
     assert HttpWeb().look(server.url).size == len(DATA)
     server.faults = [("to", "/elsewhere")] * 10
-    with pytest.raises(UnusableInputError, match="leads nowhere"):
+    with pytest.raises(UnusableInputError, match="leads nowhere") as caught:
         HttpWeb().look(server.url)
+    assert "download it" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -117,8 +117,9 @@ def test_a_shell_or_script_that_is_not_what_its_digest_says_is_never_run(carrier
     damaged = bytearray(layer.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     layer.write_bytes(damaged)
-    with pytest.raises(ContentMismatchError):
+    with pytest.raises(ContentMismatchError) as refused:
         place(carrier, tmp_path / "serve")
+    assert "`mlops-deploy verify`" in refused.value.hint
     assert not (tmp_path / "serve" / "models").exists()
 
 
