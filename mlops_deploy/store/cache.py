@@ -136,6 +136,7 @@ class DigestCache:
         if self._path is None:
             raise FileNotFoundError
         with closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as database:
+            database.execute("begin")  # once: each of very many questions would begin and end a transaction of its own
             yield database
 
     @contextmanager
