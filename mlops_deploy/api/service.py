@@ -94,7 +94,7 @@ def find_native(service: Service) -> RollingView | None:
         view = service.rolling().view()
     except UnusableInputError:  # a job of that name that is somebody else's
         return None
-    return None if view.state == "absent" else view
+    return None if view.state == "absent" or view.by_hand else view
 
 
 def require_slots(service: Service) -> None:

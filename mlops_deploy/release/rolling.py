@@ -26,6 +26,7 @@ class RollingView:
 
     `starting` until the canaries, or without any all servers, are healthy; `waiting` for a promotion; `rolling` after
     it; `settled` when the cluster has nothing left to do. `servers` are the healthy allocations of this version.
+    `by_hand`: a file that was rendered for this service was run, and no release registered it.
     """
 
     state: RollingState
@@ -38,6 +39,7 @@ class RollingView:
     healthy: int = 0
     wanted: int = 0
     cause: Cause | None = None
+    by_hand: bool = False
 
     @property
     def busy(self) -> bool:

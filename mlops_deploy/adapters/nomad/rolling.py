@@ -61,6 +61,7 @@ class NomadRolling:
             healthy=group.get("HealthyAllocs", 0),
             wanted=group.get("DesiredCanaries") or group.get("DesiredTotal", self._count),
             cause=cause,
+            by_hand=job.labelled is None,
         )
 
     def forecast(self, artefact: Artefact) -> Forecast:

@@ -118,8 +118,9 @@ def test_what_was_stopped_is_in_nobodys_way(purge, service, client):
         NATIVE_WAYS["release --native"](service)
 
 
-def test_jobs_of_others_are_in_nobodys_way(service, client):
-    run(client, "", labels={"team": "theirs"})
+@pytest.mark.parametrize("labels", [{"team": "theirs"}, None], ids=["another team's", "run by hand"])
+def test_jobs_that_no_release_made_are_in_nobodys_way(labels, service, client):
+    run(client, "", labels=labels)
     assert WAYS["plan"](service).steps
     client.deregister("toy", purge=True)
     run(client, "-a", labels=Owner(service="toy", environment="a").labels())
