@@ -46,11 +46,16 @@ def pull_environment(
         "REGISTRY_AUTH_FILE": credentials,
         "SSL_CERT_FILE": ca,
         "MLOPS_DEPLOY_INSECURE_REGISTRIES": host if registry.insecure else None,
-        "HTTPS_PROXY": registry.proxy,
-        "HTTP_PROXY": registry.proxy,
-        "NO_PROXY": registry.no_proxy,
+        **_both_cases("HTTPS_PROXY", registry.proxy),
+        **_both_cases("HTTP_PROXY", registry.proxy),
+        **_both_cases("NO_PROXY", registry.no_proxy),
     }
     return {name: value for name, value in told.items() if value}
+
+
+def _both_cases(name: str, value: str | None) -> dict[str, str | None]:
+    """A variable as it is usually written, and in lower case: that counts first, and Compose may bring its own."""
+    return {name: value, name.lower(): value}
 
 
 def files_on_node(registry: RegistrySpec) -> Mapping[str, str]:

@@ -249,9 +249,8 @@ def test_a_bootstrap_that_pulls_needs_no_store_and_is_told_all_it_needs(store):
         "REGISTRY_AUTH_FILE": "/etc/registry.json",
         "SSL_CERT_FILE": "/etc/ca.crt",
         "MLOPS_DEPLOY_INSECURE_REGISTRIES": "127.0.0.1:5000",
-        "HTTPS_PROXY": "http://proxy.example.com:3128",
-        "HTTP_PROXY": "http://proxy.example.com:3128",
-        "NO_PROXY": "r.internal",
+        **dict.fromkeys(("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"), "http://proxy.example.com:3128"),
+        **dict.fromkeys(("NO_PROXY", "no_proxy"), "r.internal"),
     }
     assert "HTTPS_PROXY" not in env_of(artefact, "server")
     assert str(store.path) not in json.dumps(artefact.job["bootstrap"])

@@ -99,23 +99,25 @@ def test_only_the_registry_of_the_carrier_is_insecure(spec, job):
 
 
 PROXIED = RegistrySpec(proxy="http://proxy.example.com:3128", no_proxy="registry.internal, 10.0.0.0/8")
-PROXY = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY"), PROXIED.proxy) | {"NO_PROXY": PROXIED.no_proxy}
+PROXY = dict.fromkeys(("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"), PROXIED.proxy) | dict.fromkeys(
+    ("NO_PROXY", "no_proxy"), PROXIED.no_proxy
+)
 
 
 def test_the_bootstrap_alone_is_told_of_a_proxy(spec, job):
     spec = dataclasses.replace(spec, registry=PROXIED)
     assert slot_job(spec, *job)["bootstrap"]["environment"] == TOLD | PROXY
-    assert render_compose(spec, *job).text.count(PROXIED.proxy) == 2
+    assert render_compose(spec, *job).text.count(PROXIED.proxy) == 4
     (prestart, server) = document(spec, *job)["TaskGroups"][0]["Tasks"]
     assert prestart["Env"] == TOLD | PROXY | {"MODEL_VOLUME": "/alloc/data/model"}
-    assert hcl(document(spec, *job)).count(PROXIED.proxy) == 2
+    assert hcl(document(spec, *job)).count(PROXIED.proxy) == 4
     assert not server["Env"].keys() & PROXY.keys()
     for text in (render_kubernetes(spec, *job).text, render_slots(spec, *job)["a.yml"].text):
         deployment, *_ = read_objects(text)
         kubernetes_validate.validate(deployment, "1.31", strict=True)
         (init,) = deployment["spec"]["template"]["spec"]["initContainers"]
         assert {one["name"]: one["value"] for one in init["env"]} == TOLD | PROXY
-        assert text.count(PROXIED.proxy) == 2
+        assert text.count(PROXIED.proxy) == 4
 
 
 def test_one_that_copies_has_no_use_for_a_proxy(spec, job):
