@@ -87,5 +87,5 @@ def _end_at_once(naming: str) -> None:
         "the lease is free within a minute\n"
     )
     with suppress(OSError):
-        os.write(2, ((_SHOW_CURSOR if sys.stderr.isatty() else "") + said).encode())
+        os.write(2, os.fsencode((_SHOW_CURSOR if sys.stderr.isatty() else "") + said))
     os._exit(130)
