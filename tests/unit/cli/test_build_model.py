@@ -12,6 +12,7 @@ import sys
 import tarfile
 import threading
 import time
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -65,6 +66,15 @@ def refused(done, code, *words):
 
 def leftovers(folder):
     return [path for path in folder.rglob("*") if path.name.endswith(".tmp")]
+
+
+def grown(folder):
+    """How many hold part of the model: what comes before it is small, and is named as soon as it is whole."""
+    count = 0
+    for path in leftovers(folder):
+        with suppress(FileNotFoundError):
+            count += path.stat().st_size > 2**25
+    return count
 
 
 class TestResult:
@@ -552,8 +562,8 @@ class TestInterrupted:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         deadline = time.monotonic() + 20
-        while len(leftovers(big)) < 2 and time.monotonic() < deadline:
-            time.sleep(0.01)
+        while grown(big) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
         process.kill()
         process.wait()
         assert len(leftovers(big)) == 2
