@@ -39,6 +39,11 @@ class Recording:
     asked: list[Request] = field(default_factory=list)
     connections: int = 0
 
+    @property
+    def url(self) -> str:
+        """Where it is reached without TLS."""
+        return f"http://127.0.0.1:{self.port}"
+
     def text(self) -> str:
         """All that arrived."""
         return "\n".join(f"{one.method} {one.path} {dict(one.headers)} {one.body!r}" for one in self.asked)
@@ -64,7 +69,8 @@ def recording(
             self.send_response(response.status)
             for name, value in response.headers:
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(response.body)))
+            if "content-length" not in {name.lower() for name, _ in response.headers}:
+                self.send_header("Content-Length", str(len(response.body)))
             self.end_headers()
             self.wfile.write(response.body)
 

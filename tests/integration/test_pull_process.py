@@ -41,4 +41,4 @@ def test_a_node_reaches_the_registry_by_its_own_proxy(make_local, tmp_path):
             service.configure(registry={"insecure": True, "proxy": theirs.url})
             service.run("release", "--model", carrier)
             assert service.serves() == version
-            assert any("/blobs/" in url for url in theirs.asked)
+            assert any("/blobs/" in one.path for one in theirs.asked)
