@@ -125,7 +125,7 @@ def test_a_registry_behind_a_proxy_that_the_job_names(bootstrap):
         told = pull_environment(here, carrier, volume=str(bootstrap.volume), credentials=None, ca=None)
         code, out, err = bootstrap.run(**told)
         assert (code, out.split(":")[0]) == (0, f"copied digits {bootstrap.content[:12]}"), err
-        assert any("/blobs/" in url for url in proxy.asked)
+        assert any("/blobs/" in one.path for one in proxy.asked)
         assert (bootstrap.volume / "v" / bootstrap.content / "weights").read_bytes() == bytes(3_000_000)
         before = len(proxy.asked)
         direct = pull_environment(
@@ -155,9 +155,8 @@ def test_another_model_than_the_job_asks_for_is_refused(bootstrap):
 
 
 def test_one_that_is_told_to_end_does_so_at_once_and_the_next_one_ends_the_work(bootstrap):
-    bootstrap.registry.fault(
-        "blob", Stalls(seconds=30, after=1_000_000), where=lambda asked: not asked.headers.get("range")
-    )
+    stalls = Stalls(seconds=30, after=1_000_000)
+    bootstrap.registry.fault("blob", stalls, times=9, where=lambda asked: not asked.headers.get("range"))
     process = bootstrap.start()
     until(lambda: [*bootstrap.volume.glob("v/.*/model/weights")], 20)
     process.terminate()
