@@ -40,7 +40,7 @@ class Pools:
     @property
     def near(self) -> bool:
         """Whether the registry has been at private addresses alone, as far as we have connected to it."""
-        return self._seen == {"private"}
+        return _is_near(self._seen)
 
     def of(self, origin: Origin, home: Origin) -> urllib3.PoolManager:
         """The pool that asks `origin`; the registry's own is `home`."""
@@ -63,13 +63,19 @@ class Pools:
         return _GatedManager(self._gate(origin, home), **settings)
 
     def _gate(self, origin: Origin, home: Origin) -> Gate:
+        seen = self._seen  # not `self`: a connection that knew its pool would never be collected
+
         def note(addresses: list[str]) -> None:
-            self._seen.update(kind(ip_address(address.partition("%")[0])) for address in addresses)
+            seen.update(kind(ip_address(address.partition("%")[0])) for address in addresses)
 
         def check(addresses: list[str]) -> None:
-            check_resolved(addresses, origin, home, near=self.near)
+            check_resolved(addresses, origin, home, near=_is_near(seen))
 
         return note if origin.host == home.host else check
+
+
+def _is_near(seen: set[str]) -> bool:
+    return seen == {"private"}
 
 
 class _GatedManager(urllib3.PoolManager):

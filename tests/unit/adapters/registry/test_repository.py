@@ -1,6 +1,9 @@
 """One repository: what is there, what it says of it, and what is not believed."""
 
+import gc
 import json
+import time
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +53,20 @@ def test_a_name_is_what_its_documents_say(fake, ours, image):
     assert ours.resolve(str(image.descriptor.digest)) == image.descriptor
     assert ours.document(image.descriptor.digest) == image.data
     assert fake.steps("manifest-head", "manifest")[0].headers["accept"].startswith(INDEX)
+
+
+def test_its_connections_end_with_it(fake):
+    def open_files():
+        gc.collect()
+        return len([*Path("/proc/self/fd").iterdir()])
+
+    before, deadline = open_files(), time.monotonic() + 10
+    ours = repository(fake.host)
+    ours.resolve("v1")
+    assert open_files() > before
+    del ours
+    while open_files() > before:
+        assert time.monotonic() < deadline
 
 
 def test_what_is_not_there(ours):
