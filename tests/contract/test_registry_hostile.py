@@ -64,6 +64,7 @@ def run(registry, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "home"))
     monkeypatch.delenv("MLOPS_DEPLOY_TRACEBACK", raising=False)
     monkeypatch.chdir(tmp_path / "home")
+    monkeypatch.setattr(main, "_hear_signals", lambda: None)
 
     def run(command, reference=None):
         named = reference or f"{registry.host}/team/digits:1"
