@@ -1,6 +1,5 @@
 """What every test may use: engines that are there or counted as absent, and goldens that can be refreshed."""
 
-import gc
 import os
 import shutil
 import subprocess
@@ -17,7 +16,6 @@ settings.load_profile("any machine")
 REQUIRED = {name for name in os.environ.get("MLOPS_DEPLOY_REQUIRE", "").split(",") if name}
 LEFT_OUT = {name for name in os.environ.get("MLOPS_DEPLOY_WITHOUT", "").split(",") if name} - REQUIRED
 ABSENT = pytest.StashKey[dict[str, int]]()
-MANY_FILES = 200
 
 
 def _docker_answers() -> bool:
@@ -93,10 +91,3 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text == path.read_text(encoding="utf-8")
 
     return compare
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown() -> None:
-    """Close the connections of clients that hold each other: the collector comes ever more seldom by itself."""
-    if sum(1 for _ in Path("/proc/self/fd").iterdir()) > MANY_FILES:
-        gc.collect()
