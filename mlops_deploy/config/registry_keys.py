@@ -16,7 +16,8 @@ _WAYS: Final[tuple[Bootstrap, ...]] = get_args(Bootstrap)
 
 _ABSOLUTE: Final = r"/[^\x00-\x1f\x7f]+"
 _OBJECT: Final = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
-_PROXY: Final = r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?"
+_PORT: Final = r"[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+_PROXY: Final = rf"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:({_PORT}))?/?"
 _HOSTS: Final = r"[A-Za-z0-9*._:/\[\], -]+"
 _THERE: Final = "an absolute path on the node, or a name on Kubernetes"
 

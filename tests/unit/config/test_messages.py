@@ -72,6 +72,12 @@ ONE_MISTAKE = [
         "found `socks5://proxy.example.com`",
     ),
     (
+        "registry: {proxy: http://proxy.example.com:65536}",
+        "3:19",
+        "`registry.proxy` must be a URL such as `http://proxy.example.com:3128`, without user and password",
+        "found `http://proxy.example.com:65536`",
+    ),
+    (
         "registry: {proxy: 'http://ann:c4nary@proxy.example.com'}",
         "3:19",
         "`registry.proxy` must be a URL such as `http://proxy.example.com:3128`, without user and password",
