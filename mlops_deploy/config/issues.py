@@ -1,5 +1,6 @@
 """Mistakes with their positions: collected while a file is read, shown all at once."""
 
+import re
 import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ Severity = Literal["error", "warning"]
 Path = tuple[str | int, ...]
 _SHOWN = 96
 _MANY = 50
+_PASSWORD = re.compile(r"(://[^/?#\s@:]*:)([^/?#\s]+)(?=@)")
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ class Issues:
     _found: dict[tuple[str, int, int, str], Issue] = field(default_factory=dict)
 
     def add(self, issue: Issue) -> None:
-        """Take one more; what it quotes from a file cannot steer a terminal."""
-        issue = replace(issue, message=_safe(issue.message), hint=_safe(issue.hint))
+        """Take one more; what it quotes from a file cannot steer a terminal, and has no password of a URL."""
+        issue = replace(issue, message=_safe(_hidden(issue.message)), hint=_safe(_hidden(issue.hint)))
         self._found.setdefault((issue.mark.source.name, issue.mark.line, issue.mark.column, issue.message), issue)
 
     @property
@@ -138,13 +140,18 @@ def _listed(names: Sequence[str]) -> str:
 
 def _window(mark: Mark) -> tuple[str, str, str]:
     """The line in three parts, cut so that the middle is in sight and nothing in it can steer a terminal."""
-    line = mark.source.lines[mark.line - 1] if mark.line <= len(mark.source.lines) else ""
+    line = _hidden(mark.source.lines[mark.line - 1]) if mark.line <= len(mark.source.lines) else ""
     start, end = mark.column - 1, min(mark.column - 1 + mark.width, len(line))
     left = max(0, start - _SHOWN // 2)
     right = min(len(line), left + _SHOWN)
     before = ("…" if left else "") + line[left:start]
     after = line[min(end, right) : right] + ("…" if right < len(line) else "")
     return _safe(before), _safe(line[start : min(end, right)]), _safe(after)
+
+
+def _hidden(text: str) -> str:
+    """The text, as long as it is, without the passwords of its URLs."""
+    return _PASSWORD.sub(lambda found: found[1] + "*" * len(found[2]), text)
 
 
 def _safe(text: str) -> str:

@@ -246,3 +246,23 @@ def test_a_password_of_a_proxy_is_refused_and_not_shown(folder: Path, value: str
     told = "\n".join((caught.value.message, *caught.value.detail))
     assert "`registry.proxy` must be a URL" in told
     assert "c4nary" not in told
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "registry: [http://ann:c4n@ry@p.test]",
+        "registry: {proxies: http://ann:c4n@ry@p.test}",
+        "registry: {proxy: http://ann:c4n@ry@p.test, proxies: 1}",
+        "model: {name: http://ann:c4n@ry@p.test}",
+        "http://ann:c4n@ry@p.test: 1",
+    ],
+)
+def test_no_password_of_a_url_is_shown_wherever_it_stands(folder: Path, wrong: str) -> None:
+    (folder / "mlops.yml").write_text(f"service: digits\n{wrong}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(Path("mlops.yml"), None)
+    told = "\n".join((caught.value.message, *caught.value.detail))
+    assert "p.test" in told
+    assert "c4n" not in told
+    assert "ry@" not in told
