@@ -72,7 +72,8 @@ def recording(
             if "content-length" not in {name.lower() for name, _ in response.headers}:
                 self.send_header("Content-Length", str(len(response.body)))
             self.end_headers()
-            self.wfile.write(response.body)
+            if self.command != "HEAD":  # the client would take it for the next answer
+                self.wfile.write(response.body)
 
         do_POST = do_PUT = do_PATCH = do_HEAD = do_GET  # noqa: N815 - as `http.server` calls them
 
