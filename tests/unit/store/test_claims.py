@@ -13,6 +13,7 @@ from mlops_deploy.store import volume as volumes
 from mlops_deploy.store.claims import Claims
 from mlops_deploy.store.stage import Stage
 from mlops_deploy.store.volume import Volume
+from tests.fakes.opened import opened
 
 CONTENT, OTHER = ContentId("a" * 64), ContentId("b" * 64)
 NFS = 0x6969
@@ -136,10 +137,10 @@ def test_another_one_who_begins_is_waited_for_anew(volume):
 def test_of_two_that_make_the_same_claim_one_has_it(volume, monkeypatch):
     claims(volume).taken()
     monkeypatch.setattr(Claims, "_seen", lambda self: [])
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    assert opened(volume.path) == [str(volume.alive)]
     with pytest.raises(FileExistsError):
         claims(volume).taken()
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert opened(volume.path) == [str(volume.alive)]
 
 
 def test_a_model_that_is_there_by_now_is_not_replaced(volume):

@@ -2,7 +2,6 @@
 
 import os
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -10,6 +9,7 @@ from mlops_deploy.spec.refs import ContentId
 from mlops_deploy.store import claims as module
 from mlops_deploy.store.claims import Claims
 from mlops_deploy.store.volume import Volume
+from tests.fakes.opened import opened
 
 CONTENT, OTHER = ContentId("a" * 64), ContentId("b" * 64)
 
@@ -24,10 +24,6 @@ def volume(tmp_path):
     made = Volume(tmp_path / "volume")
     made.prepare()
     return made
-
-
-def open_files():
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def seen(volume):
@@ -71,9 +67,9 @@ def test_without_a_fifo_nobody_is_waited_for_and_nothing_is_removed(volume):
     Claims(volume, CONTENT, 60).tidied()
     assert claim is not None
     assert left.is_dir()
-    before = open_files()
+    before = opened(volume.path)
     claim.release()
-    assert open_files() == before
+    assert opened(volume.path) == before
 
 
 def test_who_writes_to_the_fifo_is_at_work(volume):
@@ -110,13 +106,14 @@ def test_of_many_that_begin_at_once_no_two_get_one_claim(volume):
 
 
 def test_a_claim_is_private_and_is_let_go_of_at_once(volume):
-    before = open_files()
+    before = opened(volume.path)
     claim = Claims(volume, CONTENT, 0).taken()
+    assert opened(volume.path) != before
     assert claim.path.stat().st_mode & 0o777 == 0o700
     claim.model.mkdir()
     claim.release()
     claim.release()
-    assert open_files() == before
+    assert opened(volume.path) == before
     assert seen(volume) == []
 
 
