@@ -1,6 +1,6 @@
 import fcntl
 import threading
-import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -62,13 +62,25 @@ def held(tmp_path):
         yield file
 
 
-def test_a_lock_that_another_holds_is_not_waited_for_for_ever(tmp_path, held):
-    told, started = [], time.monotonic()
-    waiting = locked(tmp_path / ".lock", "writing", deadline=1.2, tell=told.append)
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that goes on by what is slept, so that no stall of the machine comes between one look and the next."""
+    made = SimpleNamespace(now=1000.0)
+    made.monotonic = lambda: made.now
+    made.sleep = lambda seconds: setattr(made, "now", made.now + seconds)
+    monkeypatch.setattr(files, "time", made)
+    return made
+
+
+def test_a_lock_that_another_holds_is_not_waited_for_for_ever(tmp_path, held, clock):
+    told, started = [], clock.now
+    waiting = locked(tmp_path / ".lock", "writing", deadline=1.2, tell=lambda text: told.append((clock.now, text)))
     with pytest.raises(LockedError, match=r"another process has been writing for 1\.2 s") as caught, waiting:
         raise AssertionError
-    assert 1.2 <= time.monotonic() - started < 20
-    assert told == ["waiting: another process is writing"]
+    assert 1.2 <= clock.now - started < 1.3
+    [(at, text)] = told
+    assert 1.0 <= at - started < 1.1
+    assert text == "waiting: another process is writing"
     assert caught.value.exit_code == 3
 
 
