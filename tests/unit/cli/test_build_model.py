@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import resource
 import select
 import signal
 import subprocess
@@ -528,6 +529,12 @@ class TestNextCommand:
         assert run("other").stderr.splitlines()[-1] == "next: mlops-deploy serve other"
 
 
+def spent():
+    """Seconds of processors that commands which have ended took."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 class TestInterrupted:
     @pytest.fixture
     def big(self, folder):
@@ -538,6 +545,7 @@ class TestInterrupted:
     @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
     @pytest.mark.parametrize("after", [0.0, 0.3])
     def test_a_signal_ends_it_at_once_and_leaves_nothing(self, big, signum, after):
+        before = spent()
         process = subprocess.Popen(
             command("model", "--store", "s", "--archive", "x.tar", "--shell", "sh"), cwd=big, env=environment(),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -550,7 +558,8 @@ class TestInterrupted:
         process.send_signal(signum)
         out, err = process.communicate(timeout=20)
         assert process.returncode == 130, err
-        assert time.monotonic() - started < 5  # what is left to read takes far longer
+        assert time.monotonic() - started < 15
+        assert spent() - before < 5  # what is left to read takes far more of the processors, on any machine
         assert out == ""
         assert "interrupted" in err
         assert not leftovers(big)
@@ -650,5 +659,5 @@ class TestProgress:
             pass  # how a terminal ends
         os.close(master)
         assert process.wait(20) == 0
-        assert b"MB/s" in shown
+        assert re.search(rb"[kMG]B/s", shown)
         assert b"carrier of `model`" in shown
