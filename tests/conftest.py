@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# How long an example takes says something of the machine alone.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes says something of the machine alone, and what one run tries, every other does.
+# Other examples are tried with `--hypothesis-profile=default`.
+settings.register_profile("any machine", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
 REQUIRED = {name for name in os.environ.get("MLOPS_DEPLOY_REQUIRE", "").split(",") if name}
