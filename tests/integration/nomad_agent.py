@@ -20,8 +20,8 @@ from tests.integration.nomad_tls import Certificates
 READY_SECONDS: Final = 60
 """How long an agent may take until its node is ready: the port answers long before."""
 
-PORTS: Final = range(10_000, 20_000)
-"""Below what Nomad gives to tasks and what the system gives to clients, so that a port is still free at a restart."""
+PORTS: Final = range(10_000, 12_000)
+"""Below what tests' services, Nomad's tasks and the system's clients get: free at a restart, and taken from nobody."""
 
 GIVEN: Final[set[int]] = set()
 """Ports that agents have got, and may not listen on yet."""
