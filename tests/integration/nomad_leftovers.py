@@ -13,7 +13,7 @@ from typing import Final
 
 ALLOCATION: Final = "com.hashicorp.nomad.alloc_id"
 CGROUPS: Final = Path("/sys/fs/cgroup")
-GONE_SECONDS: Final = 5
+GONE_SECONDS: Final = 30
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,10 @@ def left(output: str) -> list[str]:
     found = FOLDER.search(output)
     assert found, output
     folder = found[1]
-    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    commands = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # one that has ended meanwhile
+            commands.append(path.read_bytes())
     mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if folder in line]
     running = [command.decode() for command in commands if folder.encode() in command]
     listed = ["docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", "label=com.hashicorp.nomad.alloc_id"]
