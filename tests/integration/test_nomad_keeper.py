@@ -49,7 +49,7 @@ def allocation(client, router):
     task |= {"Config": {"command": "sleep", "args": ["600"]}, "Resources": {"CPU": 50, "MemoryMB": 20}}
     group = {"Name": "router", "Tasks": [task]}
     client.register({"ID": JOB, "Name": JOB, "Type": "service", "Datacenters": ["*"], "TaskGroups": [group]}, None)
-    until(lambda: any(one["ClientStatus"] == "running" for one in client.allocations(JOB)), 30)
+    until(lambda: any(one["ClientStatus"] == "running" for one in client.allocations(JOB)), 60)
     (held,) = client.allocations(JOB)
     yield held["ID"]
     client.deregister(JOB, purge=True)
@@ -66,7 +66,7 @@ def keeper(client, allocation, router):
 
 
 def test_what_is_committed_is_the_ledgers_and_what_is_seen_the_routers(keeper, router):
-    until(lambda: keeper.observed().a.up)
+    until(lambda: keeper.observed().a.up, 60)
     assert keeper.put("lease", {"token": 3, "holder": "x", "ttl": 60}, 0, 3) == Written(index=1)
     assert keeper.commit(whole("b"), 0, 3) == Committed(generation=1)
     view = keeper.observed()
@@ -97,7 +97,7 @@ def test_a_configuration_is_in_force_first_and_then_in_the_ledger(keeper, client
 
 def test_the_ledger_answers_while_the_router_does_not(keeper, client, allocation):
     client.deregister(JOB, purge=False)
-    until(lambda: client.allocation(allocation)["ClientStatus"] == "complete", 30)
+    until(lambda: client.allocation(allocation)["ClientStatus"] == "complete", 60)
     began = time.monotonic()
     for ask in (keeper.observed, lambda: keeper.ask("a", "/v2", None, 1), lambda: keeper.configure("x")):
         with pytest.raises(UnreachableError):

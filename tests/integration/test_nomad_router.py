@@ -156,7 +156,7 @@ def shared(nomad_agent, image):
 def live(shared):
     """A router that sends everything to slot b."""
     shared.commit(10_000)
-    until(lambda: shared.version() == "b", 30)
+    until(lambda: shared.version() == "b", 60)
     return shared
 
 
@@ -202,30 +202,30 @@ def test_its_task_may_do_as_little_as_possible(live):
 
 def test_an_address_follows_its_server_and_one_that_is_gone_is_nobodys(live):
     live.agent.ask("DELETE", f"/v1/job/{live.owner.project}-b")
-    until(lambda: live.version() == 503)
+    until(lambda: live.version() == 503, 60)
     live.serve("b")
-    until(lambda: live.version() == "b", 30)
+    until(lambda: live.version() == "b", 60)
     (there,) = live.client.services(f"{live.owner.project}-b")
     live.agent.ask("POST", f"/v1/allocation/{there['AllocID']}/stop")
-    until(lambda: live.client.services(f"{live.owner.project}-b") not in ([], [there]), 30)
-    until(lambda: live.version() == "b", 30)
+    until(lambda: live.client.services(f"{live.owner.project}-b") not in ([], [there]), 60)
+    until(lambda: live.version() == "b", 60)
 
 
 def test_a_router_that_was_started_again_has_the_committed_share(live):
     before = live.router().allocation()
     live.agent.ask("PUT", f"/v1/client/allocation/{before}/restart", {"TaskName": TASK})
     until(lambda: live.restarts(before) == 1 and live.router().allocation() == before, 60)
-    assert until(live.version, 30) == "b"
+    assert until(live.version, 60) == "b"
     subprocess.run(["docker", "kill", live.container()], capture_output=True, check=True)
     until(lambda: live.restarts(before) == 2 and live.router().allocation() == before, 60)
-    assert until(live.version, 30) == "b"
+    assert until(live.version, 60) == "b"
 
 
 def test_a_router_on_another_allocation_has_the_committed_share(live):
     before = live.router().allocation()
     live.agent.ask("POST", f"/v1/allocation/{before}/stop")
-    until(lambda: live.router().allocation() not in {None, before}, 30)
-    assert until(live.version, 30) == "b"
+    until(lambda: live.router().allocation() not in {None, before}, 60)
+    assert until(live.version, 60) == "b"
 
 
 def test_its_keeper_is_spoken_with_through_the_api_alone(live):
@@ -238,7 +238,7 @@ def test_its_keeper_is_spoken_with_through_the_api_alone(live):
         keeper.put("lease", {"token": 9, "holder": "test", "ttl": 60.0}, index, 0)
         assert keeper.commit(CLOSED, live.generation, 9) == Committed(generation=live.generation + 1)
         live.generation += 1
-        until(lambda: keeper.observed().applied == CLOSED)
+        until(lambda: keeper.observed().applied == CLOSED, 60)
         assert keeper.configure(render_router(replace(SETTINGS, answer=77)))
         assert live.version() == 503
         assert keeper.configure(CONFIG)
@@ -273,7 +273,7 @@ def test_a_job_that_does_not_come_up_gives_its_place_back(live):
 def test_a_router_that_was_stopped_is_registered_again_as_it_was_left(live):
     router = live.router()
     live.agent.ask("DELETE", f"/v1/job/{router_id(live.owner)}")
-    until(lambda: live.version() is None)
+    until(lambda: live.version() is None, 60)
     assert router.allocation() is None
     router.make("another configuration, which a router that was there before does not take")
     assert live.version() == "b"
@@ -341,7 +341,7 @@ def test_under_acls_its_own_identity_is_all_that_it_needs(image, tmp_path_factor
             assert routed.version() == 503
             routed.serve("a")
             routed.commit(0)
-            until(lambda: routed.version() == "a", 30)
+            until(lambda: routed.version() == "a", 60)
         finally:
             routed.end()
 
@@ -353,13 +353,13 @@ def test_it_serves_on_while_the_agent_is_away_and_follows_again_afterwards(image
             routed.router().make(CONFIG)
             routed.serve("a")
             routed.commit(0)
-            until(lambda: routed.version() == "a", 30)
+            until(lambda: routed.version() == "a", 60)
             restarted.stop()
             assert routed.version() == "a"
             restarted.start()
             routed.serve("b")
             routed.commit(10_000)
-            until(lambda: routed.version() == "b", 30)
+            until(lambda: routed.version() == "b", 60)
         finally:
             routed.end()
 

@@ -6,7 +6,7 @@ import pytest
 
 pytestmark = [pytest.mark.nomad, pytest.mark.docker]
 
-AT_ONCE = 8
+AT_ONCE = 15
 """Seconds for a whole command, where waiting for a lost answer would take more than twenty."""
 
 
