@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.releasing import until
+
 COMMAND = (sys.executable, "-m", "mlops_deploy", "serve")
 TRAIN = """
 import joblib, sys
@@ -80,9 +82,9 @@ class Serve:
         return json.loads(line)
 
     def said(self, text):
-        until = time.monotonic() + PATIENCE
+        end = time.monotonic() + PATIENCE
         while not any(text in line for line in self.story):
-            assert time.monotonic() < until, "".join(self.story)
+            assert time.monotonic() < end, "".join(self.story)
             time.sleep(0.05)
 
     def end(self, number=signal.SIGINT):
@@ -240,9 +242,7 @@ def test_a_killed_serve_leaves_no_server(project):
         there = serve.ready()
         assert servers_of(project) == [str(there["pid"])]
         assert serve.end(signal.SIGKILL) == -signal.SIGKILL
-        until = time.monotonic() + PATIENCE
-        while servers_of(project) and time.monotonic() < until:
-            time.sleep(0.1)
+        until(lambda: not servers_of(project), PATIENCE, "the server has ended")
     assert_nothing_left(project)
 
 
@@ -255,20 +255,28 @@ def test_what_is_neither_here_nor_in_the_store_is_refused(project):
 
 
 MAKE = """
-import os, sys
+import os, sys, time
 from pathlib import Path
 from mlops_deploy.adapters.process import LocalRunner
 from mlops_deploy.api.server_env import Packages, find_or_make, server_cache
 from mlops_deploy.cli.console import PlainStory
 here = Path(sys.argv[1])
 packages = Packages(requirements=here / "requirements.txt", constraints=here / "constraints.txt")
-print(find_or_make(packages, here / "cache", os.environ, LocalRunner(), PlainStory()))
+
+class Held(LocalRunner):
+    def start(self, argv, **named):
+        while "pip" in argv and not (here / "go").exists():
+            time.sleep(0.02)
+        return super().start(argv, **named)
+
+print(find_or_make(packages, here / "cache", os.environ, Held(), PlainStory()))
 """
+WAITING = "waiting: another process is making the server environment"
 
 
 @pytest.fixture
 def tiny_packages(tmp_path):
-    """Requirements that need no index: one wheel, made here."""
+    """Requirements that need no index: one wheel, made here; installed once the file `go` is beside them."""
     wheel = tmp_path / "tiny-1-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("tiny.py", "")
@@ -277,30 +285,37 @@ def tiny_packages(tmp_path):
         archive.writestr("tiny-1.dist-info/RECORD", "")
     (tmp_path / "requirements.txt").write_text(f"{wheel}\n")
     (tmp_path / "constraints.txt").write_text("")
+    (tmp_path / "story").touch()
     return tmp_path
 
 
 def making(folder):
-    return subprocess.Popen(
-        [sys.executable, "-c", MAKE, folder], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    """A process that makes the environment; what it says is added to the file `story`."""
+    with (folder / "story").open("ab") as story:
+        return subprocess.Popen([sys.executable, "-c", MAKE, folder], text=True, stdout=subprocess.PIPE, stderr=story)
 
 
 def test_two_at_once_make_the_environment_once(tiny_packages):
+    story = tiny_packages / "story"
     both = [making(tiny_packages) for _ in range(2)]
-    (one, first), (other, second) = (process.communicate(timeout=PATIENCE) for process in both)
+    try:
+        until(lambda: WAITING in story.read_text(), PATIENCE, "one of them waits for the other")
+    finally:
+        (tiny_packages / "go").touch()
+    (one, _), (other, _) = (process.communicate(timeout=PATIENCE) for process in both)
     assert one == other
-    assert (first + second).count("this happens once") == 1
-    assert (first + second).count("waiting: another process is making the server environment") == 1
+    assert story.read_text().count("this happens once") == 1
+    assert story.read_text().count(WAITING) == 1
     subprocess.run([Path(one.strip()) / "python", "-c", "import tiny"], check=True)
 
 
 def test_an_environment_whose_maker_was_killed_is_made_again(tiny_packages):
     with making(tiny_packages) as process:
-        while not list(tiny_packages.glob("cache/*/pyvenv.cfg")):
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.02)
-        process.kill()
-    out, story = making(tiny_packages).communicate(timeout=PATIENCE)
-    assert "this happens once" in story
+        try:
+            until(lambda: list(tiny_packages.glob("cache/*/pyvenv.cfg")), PATIENCE, "it has begun")
+        finally:
+            process.kill()
+    (tiny_packages / "go").touch()
+    out, _ = making(tiny_packages).communicate(timeout=PATIENCE)
+    assert (tiny_packages / "story").read_text().count("this happens once") == 2
     subprocess.run([Path(out.strip()) / "python", "-c", "import tiny"], check=True)
