@@ -24,7 +24,7 @@ def test_a_router_that_was_stopped_is_said_and_started(one):
     assert "slot a is running" in done.stderr
     assert "`mlops-deploy router apply` starts it" in done.stderr
     assert "the router was down, and is started" in one.run("router", "apply").stderr
-    assert one.serves() == one.versions[1]
+    until(lambda: answering(one) == one.versions[1], 30, "it has found the slot")
 
 
 def test_another_port_needs_another_router_and_the_route_survives_it(one):
@@ -35,7 +35,7 @@ def test_another_port_needs_another_router_and_the_route_survives_it(one):
     assert "`mlops-deploy router apply --replace` makes it anew" in refused.stderr
     status = one.status()
     assert "the router is made anew" in one.run("router", "apply", "--replace").stderr
-    assert one.serves() == one.versions[1]
+    until(lambda: answering(one) == one.versions[1], 30, "it has found the slot")
     assert one.status()["router"]["committed"] == status["router"]["in_force"] == {"share_b": 0, "closed": False}
     assert "anew" not in one.run("router", "apply", "--replace").stderr
 
