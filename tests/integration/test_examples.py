@@ -157,7 +157,7 @@ def test_a_model_that_is_not_the_golden_one_never_becomes_ready(examples: Path) 
     lines["expect"][0]["data"].reverse()
     (example.folder / "golden.jsonl").write_text(json.dumps(lines) + "\n", encoding="utf-8")
     with (example.folder / "mlops.yml").open("a", encoding="utf-8") as config:
-        config.write("  deadline: 10s\n")
+        config.write("  deadline: 90s\n")  # far more than what a wrong answer takes to be told
     example.run(build)
     failed = example.run(release, code=4)
     assert "not ready (golden): golden request 1: `outputs[0].data[0]` is 0, expected 9" in failed.stderr
