@@ -9,11 +9,14 @@ import time
 
 import pytest
 
-from tests.integration.releasing import ROOT, docker, listed
+from tests.integration.releasing import ROOT, docker, listed, run, until
 
 pytestmark = pytest.mark.docker
 
 DIGITS = ROOT / "examples" / "digits"
+
+GATE = "/tmp/go"  # noqa: S108 - in the container
+"""Where a candidate finds that it may load."""
 
 SWITCHES = 24
 REPLACED = 6
@@ -92,7 +95,7 @@ def test_a_saved_plan_is_carried_out_exactly_and_refused_once_it_is_stale(servic
 def test_a_second_release_is_refused_within_a_second_and_told_who_holds_the_lease(service):
     versions = service.build_all(1, 2)
     service.release(1)
-    service.configure(env={"LOAD_SECONDS": "14"})
+    service.configure(env={"LOADS_UNTIL": GATE}, ready={"golden": "golden.jsonl", "deadline": "120s"})
     service.use(2)
     first = service.start("release", "--model", f"{service.name}:2")
     while not (status := service.status())["lease"]:
@@ -105,6 +108,8 @@ def test_a_second_release_is_refused_within_a_second_and_told_who_holds_the_leas
     assert status["lease"]["holder"] in second.stderr
     assert status["lease"]["release"] in second.stderr
     assert min(took) - min(begun) < 1, "what a machine takes to begin a program is not the point"
+    open_gate = ("docker", "exec", service.container("server", "b"), "touch", GATE)
+    until(lambda: run(*open_gate).returncode == 0, 60, "the candidate is told to load")
     assert first.wait(60) == 0
     assert service.serves() == versions[2]
 
@@ -133,10 +138,10 @@ def test_ctrl_c_leaves_traffic_and_the_release_can_be_resumed(service):
     assert service.serves() == versions[2]
 
 
-def answers(service, until):
+def answers(service, ending):
     """What clients get, every few hundredths of a second, until told to end."""
     seen = []
-    while not until.is_set():
+    while not ending.is_set():
         status, answer = service.ask()
         seen.append((status, answer.get("model_version"), answer.get("retry-after")))
         time.sleep(0.03)
