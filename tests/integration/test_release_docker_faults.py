@@ -1,5 +1,6 @@
 """Whatever dies, traffic stays where it was last committed, and the release can be ended: on a real engine."""
 
+import json
 import os
 import shutil
 import signal
@@ -40,6 +41,11 @@ def test_a_router_that_is_restarted_comes_back_with_the_committed_share(two):
     two.json("rollback")
     docker("restart", two.container("router"))
     until(lambda: answering(two) == two.versions[1], 20, "the router answers")
+
+
+def router_is_up(service):
+    looked = run(*service.command("status", "--output", "json"), cwd=service.folder, env=service.environ("status"))
+    return looked.returncode == 0 and json.loads(looked.stdout)["router"]["up"]
 
 
 def answering(service):
@@ -161,7 +167,7 @@ def test_a_live_server_that_is_killed_from_outside_is_said_and_healed_by_a_relea
     assert seen["ended"]["message"] == "the server was stopped from outside, and ended with 137"
     assert "  stopped\n" in (said := two.run("status").stdout)
     assert seen["ended"]["message"] in said
-    until(lambda: not two.status()["slots"]["a"]["up"], 10, "the router calls it down")
+    until(lambda: not two.status()["slots"]["a"]["up"], 30, "the router calls it down")
     two.release(1)
     assert two.serves() == two.versions[1]
     assert two.status()["slots"][two.status()["live"]["slot"]]["state"] == "running"
@@ -229,7 +235,7 @@ def test_an_engine_that_is_restarted_in_the_middle_brings_the_committed_share_ba
     _, story = command.communicate(timeout=90)
     assert command.returncode == 8, story
     own_engine.start()
-    until(lambda: service.status()["router"]["up"], 60, "the router is there again")
+    until(lambda: router_is_up(service), 60, "the router is there again")
     assert service.status()["router"]["committed"] == {"share_b": 0, "closed": False}
     service.expire_lease()  # the command could not let go of it while there was no engine
     assert service.json("resume")["result"] == "released"
