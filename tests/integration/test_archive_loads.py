@@ -101,7 +101,7 @@ def docker_20(root):
         yield host
     finally:
         engine.terminate()
-        engine.wait(30)
+        engine.wait(60)
 
 
 @pytest.mark.skipif(not shutil.which("podman"), reason="no podman here")
