@@ -333,7 +333,7 @@ def test_an_interrupted_build_leaves_no_image(build_server, new_constraints, tag
     index.open.clear()
     try:
         building = build_server.start("-t", tag, "--constraints", new_constraints)
-        assert index.asked.wait(60)
+        assert index.asked.wait(180)
         building.send_signal(sent)
         _, words = building.communicate(timeout=60)
     finally:
