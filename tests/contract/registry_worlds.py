@@ -18,7 +18,7 @@ from tests.integration.registry_server import registry_server
 USER, PASSWORD = "ann", "s3cret-of-ann"
 
 
-QUICK = Pace(first=0.002, longest=0.02, silence=10, commit=10, farewell=1)
+QUICK = Pace(first=0.002, longest=0.02, silence=10, commit=10, farewell=10)
 """Waits that a test has time for."""
 
 

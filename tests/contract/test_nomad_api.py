@@ -32,7 +32,7 @@ def job(name, command="exec sleep 1000", count=1, namespace="default"):
     return {"ID": name, "Name": name, "Namespace": namespace, "Datacenters": ["*"], "TaskGroups": [group]}
 
 
-def until(true, seconds=20):
+def until(true, seconds=60):
     end = time.monotonic() + seconds
     while not (found := true()):
         assert time.monotonic() < end
@@ -207,10 +207,11 @@ def test_what_is_not_there(client):
 class TestVariables:
     def test_a_variable_is_made_once(self, client, name):
         assert client.variable(name) is None
+        begun = time.monotonic()
         index = client.put_variable(name, {"a": "1", "b": ""}, 0)
         found = client.variable(name)
         assert (found.items, found.index) == ({"a": "1", "b": ""}, index)
-        assert 0 <= found.age < 3
+        assert 0 <= found.age <= time.monotonic() - begun + 1
         assert client.put_variable(name, {"a": "2"}, 0) is None
         assert client.variable(name).items == {"a": "1", "b": ""}
 
@@ -312,9 +313,9 @@ class TestBlockingQueries:
     def test_a_service_that_comes_ends_the_wait(self, client, world, name):
         seen = client.raw("GET", f"service/{name}")
         threading.Timer(0.3, lambda: world.client().register(job(name), 0)).start()
-        found, index, end = [], seen.index, time.monotonic() + 15
+        found, index, end = [], seen.index, time.monotonic() + 60
         while not found and time.monotonic() < end:
-            answer = client.raw("GET", f"service/{name}", params={"index": index, "wait": "5s"}, seconds=8)
+            answer = client.raw("GET", f"service/{name}", params={"index": index, "wait": "5s"}, seconds=30)
             found, index = answer.body, max(1, answer.index)
         client.deregister(name, purge=True)
         assert found

@@ -258,7 +258,7 @@ def broken(raw, world, location, data, promised):
     head = f"PATCH {url.path}?{url.query} HTTP/1.1\r\nHost: {world.host}\r\nContent-Length: {promised}\r\n"
     if world.kind == "cloud":
         head += f"Authorization: Bearer {raw.token(raw.scope_of(location))}\r\n"
-    with socket.create_connection((host, int(port)), timeout=5) as wire:
+    with socket.create_connection((host, int(port)), timeout=30) as wire:
         wire.sendall(head.encode() + b"\r\n" + data)
         wire.shutdown(socket.SHUT_WR)
         while wire.recv(1000):

@@ -120,8 +120,8 @@ class TestPush:
         assert world.fake.uploaded() < SIZE + 1000
 
     def test_no_answer_to_the_end(self, world):
-        world.fake.fault("put", Stalls(seconds=3))
-        repository, data = world.repository("team/digits", pace=replace(QUICK, commit=0.3, silence=0.3)), some(SIZE)
+        world.fake.fault("put", Stalls(seconds=30))
+        repository, data = world.repository("team/digits", pace=replace(QUICK, commit=1)), some(SIZE)
         send(repository, data)
         assert world.fake.content.stored[str(digest_of(data))] == 1
 
@@ -356,8 +356,8 @@ class TestReading:
             self.read(world, data, size=SIZE)
 
     def test_it_stalls(self, world, data):
-        world.fake.fault(self.step(world), Stalls(seconds=3, after=MIB))
-        repository = world.repository("team/digits", pace=replace(QUICK, silence=0.3))
+        world.fake.fault(self.step(world), Stalls(seconds=30, after=MIB))
+        repository = world.repository("team/digits", pace=replace(QUICK, silence=0.5))
         assert b"".join(repository.read(digest_of(data), size=SIZE)) == data
 
     def test_next_to_nothing_comes(self, world, data):
