@@ -144,36 +144,47 @@ def test_how_the_step_ended_comes_before_its_last_lines():
 
 @pytest.fixture
 def docker(tmp_path, monkeypatch):
-    """A docker program that is a shell script; what it is asked goes to `asked`."""
+    """A docker program that is a shell script."""
 
     def write(script):
         program = tmp_path / "docker"
-        program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n{script}\n')
+        program.write_text(f"#!/bin/sh\n{script}\n")
         program.chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-        return tmp_path / "asked"
 
     return write
 
 
+class Noting(LocalRunner):
+    """Takes down what the docker program is asked: it may be ended before it could say so itself."""
+
+    def __init__(self):
+        self.asked = []
+
+    def run(self, argv, **how):
+        self.asked.append(tuple(argv[1:]))
+        return super().run(argv, **how)
+
+
 def test_an_engine_that_accepts_and_never_answers_is_given_up_soon(docker, monkeypatch):
-    asked = docker("sleep 60 & wait")
+    docker("sleep 60 & wait")
+    runner = Noting()
     monkeypatch.setattr(buildx, "_SOON", 0.3)
     monkeypatch.setenv("DOCKER_HOST", "unix:///run/silent.sock")
     for call in (lambda it: it.facts("x:1"), lambda it: it.build(RECIPE, print), lambda it: it.run("x:1", ("true",))):
         started = time.monotonic()
         with pytest.raises(UnreachableError, match=r"no Docker Engine answers within 0.3 s") as caught:
-            call(BuildKit(LocalRunner()))
+            call(BuildKit(runner))
         assert time.monotonic() - started < 20
         assert caught.value.hint == "start Docker, or correct `DOCKER_HOST`"
-    assert {line.split()[0] for line in asked.read_text().splitlines()} == {"ps"}
+    assert {asked[0] for asked in runner.asked} == {"ps"}
 
 
 def test_an_engine_is_asked_for_an_answer_once(docker):
-    asked = docker("echo 'no such image' >&2; [ \"$1\" = ps ]")
-    kit = BuildKit(LocalRunner())
+    docker("echo 'no such image' >&2; [ \"$1\" = ps ]")
+    kit = BuildKit(runner := Noting())
     assert [kit.facts("x:1"), kit.facts("x:2")] == [None, None]
-    assert [line.split()[0] for line in asked.read_text().splitlines()] == ["ps", "image", "image"]
+    assert [asked[0] for asked in runner.asked] == ["ps", "image", "image"]
 
 
 def test_a_build_that_does_not_end_is_given_up_at_its_deadline(docker, monkeypatch):
@@ -185,12 +196,13 @@ def test_a_build_that_does_not_end_is_given_up_at_its_deadline(docker, monkeypat
 
 
 def test_a_container_that_does_not_end_is_removed(docker, monkeypatch):
-    asked = docker('[ "$1" != run ] || { sleep 60 & wait; }')
+    docker('[ "$1" != run ] || { sleep 60 & wait; }')
+    runner = Noting()
     monkeypatch.setattr(buildx, "_RUN_DEADLINE", 0.3)
     with pytest.raises(UnreachableError):
-        BuildKit(LocalRunner()).run("x:1", ("true",))
-    _, run, removed = [line.split() for line in asked.read_text().splitlines()]
-    assert removed == ["rm", "--force", run[run.index("--name") + 1]]
+        BuildKit(runner).run("x:1", ("true",))
+    _, run, removed = runner.asked
+    assert removed == ("rm", "--force", run[run.index("--name") + 1])
 
 
 def test_a_docker_program_that_is_not_there_says_so(tmp_path, monkeypatch):
