@@ -9,10 +9,12 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from mlops_deploy.adapters.keeper import KeeperStream
+from mlops_deploy.adapters.processes.identity import identify
 from mlops_deploy.render.router import RouterSettings, render_router
 from tests.fakes.ports import free_port
 
@@ -24,12 +26,20 @@ def keeper_argv(verb):
     return (sys.executable, "-I", "-S", str(KEEPER), verb)
 
 
-def until(true, seconds=20.0):
+def until(true, seconds=60.0):
     end = time.monotonic() + seconds
     while not (seen := true()):
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
     return seen
+
+
+def _below(pid):
+    """The processes that `pid` has started, and those that these have."""
+    with suppress(OSError):
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [*children, *(one for child in children for one in _below(child))]
+    return []
 
 
 class Router:
@@ -79,8 +89,11 @@ class Router:
         return (self.root / "log").read_text(errors="replace")
 
     def kill(self):
+        """Kill the first process, and wait until those that end by that have ended: HAProxy keeps its port so long."""
+        others = _below(self.process.pid)
         self.process.kill()
         self.process.wait()
+        until(lambda: not any(identify(pid) for pid in others))
 
     def end(self):
         for keeper in self.keepers:
@@ -108,7 +121,9 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self):
         server = self.server
         if self.path == "/ready":
-            return self.send(200 if server.ready else 503, {})
+            ready = server.ready and not server.lapses
+            server.lapses = max(0, server.lapses - 1)
+            return self.send(200 if ready else 503, {})
         server.seen.append((self.path, dict(self.headers)))
         match server.fault:
             case "reset":
@@ -144,8 +159,10 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 1024
 
     def __init__(self, version, port=0):
-        super().__init__(("127.0.0.1", port), Handler)
+        # None of the ports that connections get: one of them may have it when a server is to come back.
+        super().__init__(("127.0.0.1", port or free_port()), Handler)
         self.version, self.ready, self.fault, self.seen, self.gate = version, True, None, [], threading.Event()
+        self.lapses = 0  # so many checks fail before one goes well again
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
