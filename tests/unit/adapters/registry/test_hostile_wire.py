@@ -142,8 +142,9 @@ def test_a_token_server_that_drips_is_not_waited_for(drip):
 
 
 def test_a_token_server_that_dripped_once_is_asked_again():
+    pace = replace(PACE, silence=10, token=1)  # the second answer has no third after it
     with peer(tokens(DRIPS[0], lambda connection: connection.sendall(TOKEN))) as host:
-        assert repository(host, pace=PACE).resolve("1").digest == DIGEST
+        assert repository(host, pace=pace).resolve("1").digest == DIGEST
 
 
 @pytest.mark.parametrize(
@@ -207,8 +208,8 @@ def test_a_registry_that_stops_reading_does_not_hang_a_write(over):
     data = bytes(16 * 2**20)
     begun = time.monotonic()
     with peer(talk) as host:
-        upload = repository(host, pace=replace(PACE, tries=1)).upload(len(data), lambda: [data])
-        with pytest.raises(UnreachableError, match=r"it has taken nothing for 0\.3 s"):
+        upload = repository(host, pace=replace(PACE, tries=1, silence=1)).upload(len(data), lambda: [data])
+        with pytest.raises(UnreachableError, match=r"it has taken nothing for 1 s"):
             upload.write(memoryview(data))
         assert time.monotonic() - begun < 30
         upload.abort()
@@ -251,8 +252,8 @@ def test_over_tls_tickets_are_no_answer_and_an_answer_is_one(certificate, over):
     def talk(connection):
         if head(connection).startswith(b"PATCH /whole"):
             left = 2 * 2**20
-            while left:
-                left -= len(connection.recv(min(left, 65536)))
+            while left and (piece := connection.recv(min(left, 65536))):
+                left -= len(piece)
             got.append("whole")
             connection.sendall(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
             head(connection)
