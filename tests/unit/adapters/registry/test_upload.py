@@ -278,11 +278,13 @@ def test_giving_up_ends_what_waits_in_another_thread(fake):
 
     thread = Thread(target=write)
     thread.start()
-    Timer(0.1, upload.abort).start()
+    (giving_up := Timer(0.1, upload.abort)).start()
     begun = time.monotonic()
     thread.join(20)
+    took = time.monotonic() - begun
+    giving_up.join()
     assert failed == ["a layer of `team/digits` was given up"]
-    assert time.monotonic() - begun < 8
+    assert took < 8
 
 
 def test_rights_that_end_in_the_middle_are_had_anew(tmp_path):
