@@ -133,7 +133,7 @@ def test_a_candidate_that_crashes_under_traffic_is_rolled_back_and_its_bad_answe
     done = service.run("release", "--model", f"{service.name}:2", "--output", "json", code=5)
     report = json.loads(done.stdout)
     took = time.monotonic() - started
-    until(lambda: service.serves() == versions[1], 20, "back to what was live")
+    until(lambda: service.serves() == versions[1], 60, "back to what was live")
     time.sleep(1)
     count = load.end()
     assert report["result"] == "reverted"

@@ -34,13 +34,13 @@ def begin(service, *, lines, **environment):
 def test_a_router_that_is_restarted_comes_back_with_the_committed_share(two):
     two.release(2)
     docker("restart", two.container("router"))
-    until(lambda: answering(two) == two.versions[2], 20, "the router answers")
+    until(lambda: answering(two) == two.versions[2], 60, "the router answers")
     assert {two.serves() for _ in range(20)} == {two.versions[2]}
     status = two.status()
     assert status["router"]["committed"] == status["router"]["in_force"] == {"share_b": 10_000, "closed": False}
     two.json("rollback")
     docker("restart", two.container("router"))
-    until(lambda: answering(two) == two.versions[1], 20, "the router answers")
+    until(lambda: answering(two) == two.versions[1], 60, "the router answers")
 
 
 def router_is_up(service):
@@ -58,7 +58,7 @@ def answering(service):
 def test_a_router_that_is_killed_in_the_middle_of_a_release_comes_back_and_the_release_goes_on(two):
     command = begin(two, lines=3, LOAD_SECONDS="10")
     os.kill(int(docker("inspect", "--format", "{{.State.Pid}}", two.container("router"))), signal.SIGKILL)
-    until(lambda: answering(two) == two.versions[1], 20, "the router answers")
+    until(lambda: answering(two) == two.versions[1], 60, "the router answers")
     _, story = command.communicate(timeout=90)
     if command.returncode == 8:
         assert two.json("resume")["result"] == "released"
@@ -161,7 +161,7 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_left(make_service):
 
 def test_a_live_server_that_is_killed_from_outside_is_said_and_healed_by_a_release(two):
     docker("kill", two.container("server", "a"))
-    until(lambda: two.status()["slots"]["a"]["state"] != "running", 20, "status says that it is gone")
+    until(lambda: two.status()["slots"]["a"]["state"] != "running", 60, "status says that it is gone")
     seen = two.status()["slots"]["a"]
     assert seen["state"] == "stopped"
     assert seen["ended"]["message"] == "the server was stopped from outside, and ended with 137"
