@@ -79,14 +79,15 @@ class LocalRunner:
         on_line: LineSink | None = None,
     ) -> Finished:
         """Run `argv`; see `ports.Runner`."""
-        process = _start(argv, cwd=cwd, env=env, source=subprocess.PIPE if stdin is not None else subprocess.DEVNULL)
-        err: list[str] = []
-        threads = [threading.Thread(target=_collect, args=(process.stderr, err, on_line), daemon=True)]
         out: list[str] = []
-        threads.append(threading.Thread(target=_collect, args=(process.stdout, out, None), daemon=True))
-        for thread in threads:
-            thread.start()
+        err: list[str] = []
+        threads: list[threading.Thread] = []
+        process = _start(argv, cwd=cwd, env=env, source=subprocess.PIPE if stdin is not None else subprocess.DEVNULL)
         try:
+            for pipe, into, tell in ((process.stderr, err, on_line), (process.stdout, out, None)):
+                thread = threading.Thread(target=_collect, args=(pipe, into, tell), daemon=True)
+                thread.start()
+                threads.append(thread)
             if stdin is not None and process.stdin is not None:
                 _feed(process.stdin, stdin)
             code = process.wait(timeout)
