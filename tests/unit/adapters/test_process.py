@@ -34,12 +34,26 @@ def await_text(file):
     raise AssertionError(f"{file} was not written")
 
 
-def await_waiting(pid):
-    """Until the process waits for its child: only then is an interrupt one of that wait."""
+def await_end(pid):
+    """Until the process has ended: one that was killed may need a moment for that."""
     until = time.monotonic() + 20
-    while Path(f"/proc/{pid}/wchan").read_text() not in {"do_wait", "0", ""}:  # nothing where a kernel does not say
+    while running(pid):
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+def await_waiting(pid):
+    """Until the process waits for its child, whose output two threads read: an interrupt is one of that wait then."""
+    until = time.monotonic() + 20
+    while not waits(Path("/proc", str(pid))):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def waits(process):
+    where = (process / "wchan").read_text()  # nothing where a kernel does not say
+    sleeps = (process / "stat").read_text().rpartition(")")[2].split()[0] == "S"
+    return sleeps and where in {"do_wait", "0", ""} and len(list((process / "task").iterdir())) == 3
 
 
 def test_output_and_exit_code_come_back():
@@ -51,7 +65,7 @@ def test_a_program_that_is_too_slow_is_ended_with_its_children(tmp_path):
     file = tmp_path / "child"
     with pytest.raises(UnreachableError, match=r"`sh` did not end within 3 s"):
         LocalRunner().run(("sh", "-c", FAMILY.format(file=file)), timeout=3)
-    assert not running(await_text(file))
+    await_end(await_text(file))
 
 
 def test_a_child_that_outlives_its_program_does_not_hold_us(tmp_path, monkeypatch):
