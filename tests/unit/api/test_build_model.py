@@ -10,6 +10,7 @@ import time
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -76,6 +77,17 @@ def latin_1(folder):
     if shutil.which("localedef") is None or subprocess.run(make, capture_output=True, check=False).returncode:
         pytest.skip("no Latin-1 locale can be made here")
     return str(folder)
+
+
+def clock_from(start):
+    """A clock that shows `start`, in nanoseconds, when it is first looked at."""
+    looks = []
+
+    def time_ns():
+        looks.append(time.monotonic_ns())
+        return start + looks[-1] - looks[0]
+
+    return SimpleNamespace(monotonic=time.monotonic, time_ns=time_ns)
 
 
 @contextmanager
@@ -147,6 +159,7 @@ class TestDeterminism:
         script = f"""
 import os, sys
 from pathlib import Path
+from types import SimpleNamespace
 os.umask({umask})
 root = Path({str(tmp_path)!r}, "elsewhere-{umask}", "x")
 for name, data in {[(name, FILES[name.decode()]) for name in names]!r}:
@@ -259,7 +272,7 @@ class TestNothingTwice:
         assert second.carrier.digest == built(model, shell).carrier.digest
 
     def test_what_was_written_just_before_its_look_is_read_again_however_long_the_build_took(
-        self, model, shell, cache, tmp_path
+        self, model, shell, cache, tmp_path, monkeypatch
     ):
         class Slow(Keeper):
             def begin(self, layer):
@@ -267,7 +280,10 @@ class TestNothingTwice:
                 super().begin(layer)
 
         (model / "model.bin").write_bytes(b"Weights")
-        built(model, shell, store_at(tmp_path / "s"), Slow(), cache=cache)
+        first = min(file.stat().st_ctime_ns for file in model.rglob("*") if file.is_file())
+        with monkeypatch.context() as patching:
+            patching.setattr(build_module, "time", clock_from(first + 50_000_000))
+            built(model, shell, store_at(tmp_path / "s"), Slow(), cache=cache)
         assert built(model, shell, store_at(tmp_path / "s"), cache=cache).bytes_read == sum(map(len, FILES.values()))
         time.sleep(0.15)
         built(model, shell, store_at(tmp_path / "s"), cache=cache)
