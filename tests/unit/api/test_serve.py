@@ -21,6 +21,7 @@ from mlops_deploy.resources import IMAGES
 from mlops_deploy.spec.deploy import GoldenRequest
 from mlops_deploy.spec.preset import Ports, Preset, Readiness
 from mlops_deploy.spec.refs import ContentId
+from tests.fakes.ports import free_port
 
 TINY = Path(__file__).parents[2] / "fakes" / "tiny_v2" / "server.py"
 CONTENT = ContentId("ab" * 32)
@@ -47,9 +48,7 @@ def served(tmp_path):
     path = tmp_path / "v" / CONTENT.hex
     path.mkdir(parents=True)
     (path / "model.json").write_text('{"weights": [1, 3], "bias": 1}')
-    return api.Served(
-        model="tiny", content_id=CONTENT, path=path, port=api.choose_port(0), deadline=30, golden=(RIGHT,)
-    )
+    return api.Served(model="tiny", content_id=CONTENT, path=path, port=free_port(), deadline=30, golden=(RIGHT,))
 
 
 def serving(served, preset, runner=None):
