@@ -22,7 +22,7 @@ from tests.integration.releasing import ROOT, Json, Service, run
 TINY_SERVER = ROOT / "tests" / "fakes" / "tiny_v2" / "server.py"
 LEASE_SECONDS = 60
 LOOKING = Lock()
-"""The environment is one for all threads of the tests."""
+"""The environment is one for all threads of the tests, and empty for a moment while it is put back."""
 
 
 @dataclass
@@ -68,8 +68,14 @@ class LocalService(Service):
         fresh.replace(path)
 
     def entries(self) -> list[Json]:
-        """What the last journal says."""
-        return [json.loads(line.split(" ", 2)[2]) for line in self.journal.read_text(encoding="utf-8").splitlines()]
+        """What the last journal says in its whole lines: one may be written meanwhile."""
+        *whole, _ = self.journal.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line.split(" ", 2)[2]) for line in whole]
+
+    def environ(self, verb: str) -> dict[str, str]:
+        """See `Service`."""
+        with LOOKING:
+            return super().environ(verb)
 
     def release_fresh(self, versions: dict[int, str]) -> list[str]:
         """The arguments that release a version which is in no slot."""
@@ -96,6 +102,10 @@ class LocalService(Service):
         for pid in processes_of(self.folder):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+    def _built(self, bias: int) -> str:
+        with LOOKING:
+            return super()._built(bias)
 
     def _install_tiny_server(self) -> None:
         recipe = IMAGES / "server"
