@@ -30,14 +30,17 @@ def slow(local_services):
 def begun(service, kind):
     """Whether the last journal's last word is that a step of this kind was begun."""
     written = service.entries()
+    if not written:  # the file is made before its first line
+        return False
     steps = written[0]["plan"]["steps"]
     last = written[-1]
     return last["kind"] == "began" and not last["undo"] and steps[last["index"]]["step"]["kind"] == kind
 
 
 def start(service, phase):
-    """A release that is in `phase` now, and what is live; its candidate loads for as long as it takes to be seen."""
-    service.configure(env={"LOAD_SECONDS": "4"} if phase == "awaitready" else None)
+    """A release that is in `phase` now, and what is live; what it awaits is never ready."""
+    never = {"LOADS_UNTIL": str(service.folder / "never")}
+    service.configure(env=never if phase == "awaitready" else None)
     live = service.status()["live"]["version"]
     release = service.start("release", "--model", f"{service.name}:2")
     journals = len(list((service.keeper / "journals").glob("[0-9]*")))
