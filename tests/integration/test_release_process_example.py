@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.local_slots import processes_of
+from tests.fakes.local_slots import holds, processes_of
 from tests.fakes.ports import free_port
 
 pytestmark = pytest.mark.haproxy
@@ -81,4 +81,4 @@ def test_digits_from_training_to_a_rollback_and_away(tmp_path: Path, programs: P
     finally:
         digits.run("down", "--volumes", "--force")
     assert not (digits.folder / "state" / "mlops-deploy" / "digits").exists()
-    assert processes_of(digits.folder) == {}
+    holds(lambda: processes_of(digits.folder) == {})
