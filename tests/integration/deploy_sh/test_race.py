@@ -50,9 +50,11 @@ def watching(volume: Volume) -> Iterator[list[object]]:
 
     thread = threading.Thread(target=look)
     thread.start()
-    yield wrong
-    done.set()
-    thread.join()
+    try:
+        yield wrong
+    finally:
+        done.set()
+        thread.join()
     assert looks > MANY
 
 
