@@ -161,7 +161,7 @@ def contents(folder: Path) -> dict[str, bytes] | None:
     return found
 
 
-def wait_until(condition, seconds: float = 20) -> None:
+def wait_until(condition, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
