@@ -16,6 +16,7 @@ from mlops_deploy.spec.owner import Owner
 from mlops_deploy.spec.preset import Ports, Preset, Readiness
 from mlops_deploy.spec.refs import ContentId, Digest
 from mlops_deploy.spec.rendered import CarrierRef, JobImage
+from tests.integration.releasing import until
 
 pytestmark = pytest.mark.docker
 
@@ -145,7 +146,7 @@ class TestRunning:
     def test_a_wrong_prediction_is_not_ready(self, project):
         project.render(weights=[1.0, 2.0], golden=[5.5, 11.6], deadline="4s")
         assert "is unhealthy" in project.up().stderr
-        assert "not ready (golden): request 1" in project.inspect("server")["State"]["Health"]["Log"][-1]["Output"]
+        until(lambda: "not ready (golden): request 1" in project.last_check(), 60, "the check says why")
 
     def test_a_model_that_cannot_be_loaded_ends_the_wait(self, project):
         project.render(weights="broken")
@@ -230,6 +231,9 @@ class Project:
 
     def inspect(self, service):
         return json.loads(run("docker", "inspect", f"rendertest-{service}-1").stdout)[0]
+
+    def last_check(self):
+        return self.inspect("server")["State"]["Health"]["Log"][-1]["Output"]
 
     def environment(self):
         return dict(entry.split("=", 1) for entry in self.inspect("server")["Config"]["Env"])

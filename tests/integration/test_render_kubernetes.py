@@ -14,7 +14,7 @@ import pytest
 
 from mlops_deploy.render.layout import read_objects
 from tests.fakes.kubelet import InitFailedError, Pod
-from tests.integration.releasing import TINY, docker
+from tests.integration.releasing import TINY, docker, until
 from tests.integration.test_render_compose import NASTY, REQUEST
 
 pytestmark = pytest.mark.docker
@@ -160,4 +160,5 @@ def test_a_wrong_prediction_is_not_ready(project, render):
     assert not pod.started("server")
     assert pod.running("server")
     command = pod.containers[0]["readinessProbe"]["exec"]["command"]
-    assert pod.exec("server", command).stdout.startswith("not ready (golden): request 1")
+    wrong = "not ready (golden): request 1"
+    until(lambda: pod.exec("server", command).stdout.startswith(wrong), 60, "the check says why")
