@@ -57,6 +57,7 @@ class FaultProxy:
             thread.join()
             self._server.server_close()
             self.cut_all()
+            self.heal()  # who holds something back waits for ever otherwise
 
     def cut(self, after: int, *, direction: Direction = "up", reset: bool = False) -> threading.Event:
         """End the connection in which, counted from now on, byte `after` would go that way; set when it has ended.
