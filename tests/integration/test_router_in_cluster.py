@@ -194,7 +194,7 @@ def test_addresses_are_followed(api, router, keeper, servers):
         api.serve("a", moved.port)
         until(lambda: version(router) == "moved")
         until(lambda: keeper.observed().a.up)
-        assert keeper.ask("a", INFER, None, 2).body == {"version": "moved"}
+        assert keeper.ask("a", INFER, None, 10).body == {"version": "moved"}
     finally:
         moved.end()
     api.serve("a", servers[0].port)
@@ -215,7 +215,7 @@ def test_another_address_has_yet_to_be_checked(api, router, keeper, servers):
 def test_an_address_that_was_given_up_leads_nobody_to_the_other_slot(api, router, keeper, servers):
     api.serve("a")
     until(lambda: version(router) == 503)
-    assert keeper.ask("a", INFER, None, 2).status == 503
+    assert keeper.ask("a", INFER, None, 10).status == 503
     port = servers[0].port
     servers[1].fault = None
     api.serve("b", port)
@@ -242,7 +242,7 @@ def test_the_newest_registration_counts_and_only_that_of_our_job(api, router, ke
 def test_what_is_no_address_is_not_taken(api, router, keeper, port):
     api.serve("a", port)
     until(lambda: "is no address" in router.log(), 20)
-    until(lambda: version(router) == 503, 5)  # rather nowhere than to an address that was given up
+    until(lambda: version(router) == 503)  # rather nowhere than to an address that was given up
 
 
 def test_a_configuration_is_taken_over_without_losing_anybody(api, router, keeper):
@@ -264,12 +264,12 @@ def test_a_configuration_is_taken_over_without_losing_anybody(api, router, keepe
         time.sleep(0.2)
     router.settings = replace(router.settings, answer=200)
     assert keeper.configure(router.config)
-    time.sleep(0.3)
+    before = len(answers)
+    until(lambda: len(answers) > max(100, before + 20))
     stop.set()
     for thread in threads:
         thread.join()
     assert set(answers) == {"a"}
-    assert len(answers) > 100
 
 
 def test_what_was_configured_outlives_news_of_the_old_one(api, router, keeper):
