@@ -252,7 +252,7 @@ class _Handler(BaseHTTPRequestHandler):
             asked.status = answer.status
             self._send(asked, answer)
             if not body.ended:
-                self._linger()
+                self._linger(asked)
         except BrokenError:
             self.close_connection = True
         except HangUpError as end:
@@ -313,15 +313,14 @@ class _Handler(BaseHTTPRequestHandler):
         if chunked:
             self.wfile.write(b"0\r\n\r\n")
 
-    def _linger(self) -> None:
+    def _linger(self, asked: Asked) -> None:
         """Close so that the answer is read by a client that still sends: a close at once would reset it."""
         self.close_connection = True
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
-            self.connection.settimeout(0.5)
-            for _ in range(64):
-                if not self.connection.recv(PIECE):
-                    return
+            self.connection.settimeout(5)
+            while piece := self.connection.recv(PIECE):
+                asked.received += len(piece)
 
     def _hang_up(self, *, reset: bool) -> None:
         self.close_connection = True
