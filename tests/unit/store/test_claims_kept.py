@@ -17,6 +17,11 @@ CONTENT, OTHER = ContentId("a" * 64), ContentId("b" * 64)
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(module, "_LOOK", 0.01)
+    made, real = [], Claims._made
+    monkeypatch.setattr(Claims, "_made", lambda self, number: made.append(real(self, number)) or made[-1])
+    yield
+    for claim in made:
+        claim.release()
 
 
 @pytest.fixture
