@@ -197,7 +197,9 @@ class Routes:
         return Answer(status=204, headers=self._where(session) | _range(session), size=None)
 
     def _cancel(self, asked: Asked, body: Body) -> Answer:
-        self._content.cancel(self._session(asked))
+        session = self._session(asked)
+        with self._writing(session):
+            self._content.cancel(session)
         return Answer(status=204, size=None)
 
     def _session(self, asked: Asked) -> Session:
@@ -214,6 +216,8 @@ class Routes:
     @contextmanager
     def _writing(self, session: Session) -> Iterator[None]:
         with session.busy:
+            if session.closed:  # by whoever was faster than this request
+                raise RefusalError("BLOB_UPLOAD_UNKNOWN", f"no upload {session.id}")
             try:
                 yield
             except (BrokenError, HangUpError, ConnectionError, TimeoutError):
