@@ -216,7 +216,7 @@ def test_layers_that_were_whole_are_not_asked_for(sharded, monkeypatch):
 
 
 def test_goes_on_after_several_interruptions(sharded):
-    for _ in range(20):
+    for _ in range(40):
         try:
             pull(sharded, sharded.origin(most=100_000, piece=4096))
             break
