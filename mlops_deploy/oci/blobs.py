@@ -103,7 +103,7 @@ class ArchiveBlobs:
 def open_plain(path: Path) -> BinaryIO:
     """Open a plain file; `FileNotFoundError` for anything else, without waiting for it; `DeployError` as it says."""
     try:
-        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        file = _opened(path)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise FileNotFoundError(str(path)) from error
     except OSError as error:
@@ -112,6 +112,15 @@ def open_plain(path: Path) -> BinaryIO:
         file.close()
         raise FileNotFoundError(str(path))
     return file
+
+
+def _opened(path: Path) -> BinaryIO:
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return os.fdopen(handle, "rb")
+    except OSError:  # a folder, whose handle Python leaves open
+        os.close(handle)
+        raise
 
 
 class _Seeking:

@@ -11,6 +11,7 @@ from mlops_deploy.spec.refs import Digest
 from mlops_deploy.store import records as module
 from mlops_deploy.store.records import Records
 from mlops_deploy.store.volume import Volume
+from tests.fakes.opened import opened
 from tests.fakes.pullable import pullable
 
 OTHER = Digest("0" * 64)
@@ -96,8 +97,9 @@ def test_what_cannot_be_read_is_not_remembered(records, folder, known, monkeypat
     read = []
     reading = Thread(target=lambda: read.append(records.listing(known[0])), daemon=True)
     reading.start()
-    reading.join(10)
+    reading.join(60)
     assert read == [None]
+    assert opened(folder) == []
 
 
 def test_what_killed_writers_left_is_swept(records, folder, known):
