@@ -171,7 +171,7 @@ class TestKilled:
         with FaultProxy(registry.host).running() as way:
             way.most = 8 * (SHARD + 2**17)  # the rest waits until it is killed, whoever is slow
             process = begun(folder, "--push", f"{way.host}/{name}:1", "--parallel", parallel)
-            until(lambda: way.bytes["up"] >= way.most, 60)
+            until(lambda: way.bytes["up"] >= way.most and len(registry.blobs() - known) >= 5, 60)
             time.sleep(2)  # what has arrived is answered, and the answer heard
             process.kill()
             process.communicate()
