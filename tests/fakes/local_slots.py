@@ -16,7 +16,7 @@ NAME = "digits"
 COPY = (
     'mkdir -p "$MODEL_VOLUME/v/$MODEL_ID" && printf %s "$MODEL" > "$MODEL_VOLUME/v/$MODEL_ID/model.json"; echo copied'
 )
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def artefact(weight=1, *, bootstrap=COPY, server=None, **env):

@@ -101,7 +101,7 @@ class Router:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(5)
+                self.process.wait(20)
             except subprocess.TimeoutExpired:
                 self.kill()
         shutil.rmtree(self.root)
