@@ -16,6 +16,7 @@ from mlops_deploy.adapters.processes.service import LocalService
 from mlops_deploy.release.codec import encode
 from mlops_deploy.release.state import Freeze
 from mlops_deploy.spec.owner import Owner
+from tests.fakes.local_slots import processes_of
 from tests.fakes.ports import free_port
 from tests.integration.releasing import run, until
 
@@ -406,6 +407,7 @@ def test_a_router_whose_sockets_are_gone_is_said_and_made_anew_when_asked_for(tw
 
 def test_a_router_that_was_killed_is_said_and_started(two):
     os.kill(int((two.home / "router.id").read_text().split(".")[0]), signal.SIGKILL)
+    until(lambda: not any("haproxy -W" in line for line in processes_of(two.home).values()), 60, "HAProxy has ended")
     gone = ("status", "--output", "json")
     until(lambda: run(*two.command(*gone), cwd=two.folder, env=two.environ("status")).returncode == 8, 60, "it is seen")
     done = two.run("status", code=8)
