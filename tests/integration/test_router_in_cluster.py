@@ -255,20 +255,21 @@ def test_a_configuration_is_taken_over_without_losing_anybody(api, router, keepe
     threads = [threading.Thread(target=load) for _ in range(4)]
     for thread in threads:
         thread.start()
-    for number in range(5):
-        router.settings = replace(router.settings, answer=100 + number)
-        api.route(0, 2 + number, config=router.config)
-        until(
-            lambda number=number: f"timeout server {100 + number}s" in (router.root / "state/haproxy.cfg").read_text()
-        )
-        time.sleep(0.2)
-    router.settings = replace(router.settings, answer=200)
-    assert keeper.configure(router.config)
-    before = len(answers)
-    until(lambda: len(answers) > max(100, before + 20))
-    stop.set()
-    for thread in threads:
-        thread.join()
+    config = router.root / "state/haproxy.cfg"
+    try:
+        for number in range(5):
+            router.settings = replace(router.settings, answer=100 + number)
+            api.route(0, 2 + number, config=router.config)
+            until(lambda number=number: f"timeout server {100 + number}s" in config.read_text())
+            time.sleep(0.2)
+        router.settings = replace(router.settings, answer=200)
+        assert keeper.configure(router.config)
+        before = len(answers)
+        until(lambda: len(answers) > max(100, before + 20))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
     assert set(answers) == {"a"}
 
 
