@@ -28,8 +28,8 @@ BLOCK: Final = 2**20
 BLOCKS: Final = 24
 _PIECE: Final = 256 * 2**10
 _SMALL: Final = 64 * 2**10
-_PATIENCE: Final = 0.25
-"""Seconds that a broken-off consumer gets to come back."""
+_PATIENCE: Final = 2.0
+"""Seconds that a broken-off consumer gets to come back: a flush to a slow disk may take one, and leaves a file else."""
 
 Hash = Callable[[], str]
 
