@@ -33,7 +33,9 @@ class LocalService(Service):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.environment |= {"XDG_CACHE_HOME": str(self.folder / "c"), "XDG_STATE_HOME": str(self.folder / "s")}
+        # One for all services that run at a time: only then do no two of them choose the same ports.
+        state = self.folder.parent / "s"
+        self.environment |= {"XDG_CACHE_HOME": str(self.folder / "c"), "XDG_STATE_HOME": str(state)}
         self.configure(server=None)
         self._install_tiny_server()
 
@@ -99,7 +101,7 @@ class LocalService(Service):
                 pass  # closes its streams
         if self.home.exists():
             run(*self.command("down", "--volumes", "--force"), cwd=self.folder, env=self.environ("down"), timeout=120)
-        for pid in processes_of(self.folder):
+        for pid in processes_of(self.folder) | processes_of(self.home):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
