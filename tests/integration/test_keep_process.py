@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -67,26 +68,39 @@ def orphan(service, point=12):
 def follow(service, *arguments):
     """A command that goes on until it is interrupted, once it has written its first line."""
     command = service.start(*arguments)
-    return command, command.stdout.readline()
+    with killed_in_the_end(command):
+        return command, command.stdout.readline()
 
 
 def heard(command, *words):
     """What a command writes until all of these words are in it."""
-    lines, late = [], threading.Timer(60, command.kill)
-    late.start()
-    while not all(any(word in line for line in lines) for word in words):
-        lines.append(command.stdout.readline())
-        assert lines[-1], lines
-    late.cancel()
+    lines = []
+    with killed_in_the_end(command):
+        while not all(any(word in line for line in lines) for word in words):
+            lines.append(command.stdout.readline())
+            assert lines[-1], lines
     return lines
 
 
 def interrupted(command):
+    """The rest of what a command writes, also what has come with a line that was read before."""
     command.send_signal(signal.SIGINT)
-    out, err = command.communicate(timeout=60)
-    assert command.returncode == 0, err
+    with killed_in_the_end(command):
+        out, err = command.stdout.read(), command.stderr.read()
+    assert command.wait(60) == 0, err
     assert err == ""
     return out
+
+
+@contextmanager
+def killed_in_the_end(command):
+    """Whoever reads what a command writes does not wait for ever."""
+    late = threading.Timer(60, command.kill)
+    late.start()
+    try:
+        yield
+    finally:
+        late.cancel()
 
 
 def test_status_from_the_first_release_to_the_end(make_local):
