@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -27,11 +28,15 @@ LINE = re.compile(r"^[a-z0-9./:_-]+@sha256:[0-9a-f]{64}\n$")
 CONFIG = "service: digits\npreset: kserve-sklearn\nmodel:\n  path: model\n  name: digits\n"
 
 
+def filled(folder):
+    write_model(folder / "model", {"model.bin": os.urandom(5000), "labels.txt": b"0\n"})
+    (folder / "sh").write_bytes(elf())
+    return folder
+
+
 @pytest.fixture
 def folder(tmp_path):
-    write_model(tmp_path / "model", {"model.bin": os.urandom(5000), "labels.txt": b"0\n"})
-    (tmp_path / "sh").write_bytes(elf())
-    return tmp_path
+    return filled(tmp_path)
 
 
 def command(*arguments):
@@ -374,13 +379,21 @@ class TestRefused:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    return readable_copy(tmp_path_factory.mktemp("installed"))
+def installed():
+    with tempfile.TemporaryDirectory() as name:
+        yield readable_copy(Path(name))
 
 
 @pytest.mark.skipif(bool(os.geteuid()), reason="only root can become nobody")
 class TestReadOnly:
     """As a user who may read, but not write."""
+
+    @pytest.fixture
+    def folder(self):
+        """Not below pytest's own, which it closes to others whenever it is begun once more."""
+        with tempfile.TemporaryDirectory() as name:
+            Path(name).chmod(0o755)
+            yield filled(Path(name))
 
     @pytest.fixture
     def nobody(self, folder, installed):
