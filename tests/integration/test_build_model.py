@@ -87,7 +87,7 @@ def containerd_store(tmp_path_factory):
 
 def stop(engine):
     engine.terminate()
-    engine.wait(30)
+    engine.wait(120)
 
 
 @pytest.fixture(params=["classic", "containerd"])
