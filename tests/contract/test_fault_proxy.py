@@ -50,11 +50,14 @@ def test_everything_goes_through_and_is_counted(echo):
     assert (echo.connections, echo.bytes) == (1, {"up": len(data), "down": len(data)})
 
 
-def test_cuts_after_some_bytes_either_way(echo):
+def test_cuts_after_some_bytes_on_the_way_there(echo):
     done = echo.cut(4)
     assert len(talk(echo)) <= 4
     assert done.wait(60)
     assert echo.bytes["up"] == 4
+
+
+def test_cuts_after_some_bytes_on_the_way_back(echo):
     echo.cut(3, direction="down")
     assert talk(echo) == b"012"
     assert talk(echo) == b"0123456789"
