@@ -26,7 +26,7 @@ needs_skopeo = pytest.mark.skipif(not shutil.which("skopeo"), reason="no skopeo 
 
 def run(*arguments, check=True, **named):
     named.setdefault("capture_output", True)
-    done = subprocess.run([str(part) for part in arguments], timeout=600, check=False, **named)
+    done = subprocess.run([str(part) for part in arguments], timeout=300, check=False, **named)
     assert not check or done.returncode == 0, done.stderr
     return done
 
