@@ -228,6 +228,7 @@ def test_stop_removes_the_tasks_and_keeps_the_volume(place):
     place.network()
     artefact = place.artefact()
     place.up(artefact)
+    place.answer(artefact.proof.endpoint)  # a server that is only starting does not hear that it should stop
     began = time.monotonic()
     place.target.stop("a", 30)
     assert time.monotonic() - began < 15
@@ -247,6 +248,17 @@ def test_a_slot_that_is_asked_for_while_it_stops_runs_again(place):
     assert not set(again.revision.split(".")) & set(first.revision.split(".")), "what was to be stopped is gone"
     time.sleep(2)
     assert place.target.observe("a") == again
+
+
+def test_a_server_that_takes_long_to_stop_is_not_taken_for_one_that_runs(place):
+    place.network()
+    artefact = place.artefact()
+    job = {**artefact.job, "server": {**artefact.job["server"], "entrypoint": ["sleep", "600"]}}  # hears no signal
+    artefact = dataclasses.replace(artefact, job=job)
+    first = place.up(artefact)
+    place.target.stop("a", 60)
+    again = place.up(artefact)
+    assert not set(again.revision.split(".")) & set(first.revision.split("."))
 
 
 def test_observing_is_quick(place):
@@ -311,8 +323,7 @@ def test_what_a_killed_process_began_another_goes_on_with(place):
 def test_stopping_what_is_only_being_prepared(place):
     place.network()
     place.target.ensure("a", slowed(place, place.artefact(), 60))
-    while place.target.observe("a").revision == "":
-        time.sleep(0.05)
+    until(lambda: "." in place.target.observe("a").revision, 60)  # both tasks are made, the first begins
     began = time.monotonic()
     place.target.stop("a", 1)
     assert time.monotonic() - began < 30
@@ -391,6 +402,7 @@ class Relay:
 
         class Server(socketserver.ThreadingUnixStreamServer):
             daemon_threads, block_on_close = True, False
+            request_queue_size = 128  # who finds the queue of a socket like this full is refused at once
 
         self.server = Server(str(path), Handler)
 
@@ -520,7 +532,8 @@ class TestCauses:
         place.network()
         place.target.ensure("a", place.artefact(env={"CRASH_AFTER": "0.2"}))
         view = place.wait("failed")
-        assert (view.cause.kind, view.restarts) == ("crash", 3)
+        assert view.cause.kind == "crash"
+        assert 3 <= view.restarts < 6, "not before the third, and soon after it"
         assert view.cause.message == "the server crashes again and again: it ended with 70"
         assert "error: crashed, as asked" in view.cause.lines
         assert place.wait("failed", target=place.another()).cause.message == view.cause.message

@@ -193,6 +193,8 @@ class ComposeTarget:
     def _finish_down(self, slot: Slot) -> None:
         if (down := self._downs.pop(slot, None)) is not None and down.wait(_GRACE) is None:
             down.end(_GRACE)
+            # The engine goes on stopping what it was asked to: nobody may take that for a server that runs.
+            self._things.clear(self._project(slot), slot, _GRACE)
 
     def _start(self, argv: tuple[str, ...], text: str) -> Running:
         env = self._endpoint.variables()
