@@ -17,6 +17,9 @@ DEADLINE = "90s"
 
 SOON = 60
 
+CRASHES_AT = "/tmp/crash"  # noqa: S108 - in the container
+"""Where a server finds that it should crash, once."""
+
 MOST_BAD = 20
 """Requests that may fail with a server that dies in the middle of them."""
 
@@ -127,18 +130,22 @@ def test_a_candidate_that_crashes_under_traffic_is_rolled_back_and_its_bad_answe
     service.release(1)
     service.configure(release={"bake": "120s", "drain": "5s"})
     load = service.load()
-    started = time.monotonic()
     service.use(2)
-    service.configure(env={"CRASH_AFTER": "14"})
-    done = service.run("release", "--model", f"{service.name}:2", "--output", "json", code=5)
-    report = json.loads(done.stdout)
+    service.configure(env={"CRASHES_AT": CRASHES_AT})
+    releasing = service.start("release", "--model", f"{service.name}:2", "--output", "json")
+    until(lambda: service.serves() == versions[2], 60, "the candidate has the traffic")
+    started = time.monotonic()
+    docker("exec", service.container("server", "b"), "touch", CRASHES_AT)
+    out, story = releasing.communicate(timeout=120)
     took = time.monotonic() - started
+    assert releasing.returncode == 5, story
+    report = json.loads(out)
     until(lambda: service.serves() == versions[1], 60, "back to what was live")
     time.sleep(1)
     count = load.end()
     assert report["result"] == "reverted"
     assert "under traffic: the server ended with 70, and was started again" in report["reason"]
-    assert "error: crashed, as asked" in done.stderr, "its last words"
+    assert "error: crashed, as asked" in story, "its last words"
     assert took < SOON
     assert set(count["answered"]) == set(versions.values())
     assert count["failed"] == report["failed"] <= MOST_BAD, (report, count)

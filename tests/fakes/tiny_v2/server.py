@@ -3,8 +3,9 @@
 The model is `model.json` in `MODEL_PATH`: `{"weights": [...], "bias": b}`; a prediction is weights · row + bias.
 `MODEL_NAME`, `MODEL_ID` and `PORT` mean what they mean to the real server. What can go wrong with a server is asked for
 by variables: `LOAD_SECONDS` makes loading slow, `LOADS_UNTIL` as long as that file is not there, `NEVER_READY`
-endless; `SAYS_VERSION` is the version that it claims to
-be; `ADDS` is added to every prediction; `CRASH_AFTER` seconds it ends with 70; `EATS_MIB` is the memory that it wants.
+endless; `SAYS_VERSION` is the version that it claims to be; `ADDS` is added to every prediction; after `CRASH_AFTER`
+seconds, or once the file `CRASHES_AT` is there, which it takes away, it ends with 70; `EATS_MIB` is the memory that it
+wants.
 """
 
 import json
@@ -43,7 +44,11 @@ def load():
 
 
 def crash():
-    time.sleep(float(os.environ["CRASH_AFTER"]))
+    time.sleep(float(os.environ.get("CRASH_AFTER", "0")))
+    if told := os.environ.get("CRASHES_AT"):
+        while not os.path.exists(told):  # noqa: PTH110
+            time.sleep(0.05)
+        os.remove(told)  # noqa: PTH107
     sys.stderr.write("error: crashed, as asked\n")
     sys.stderr.flush()
     os._exit(70)
@@ -134,7 +139,7 @@ def main():
     server = Server(("", int(os.environ.get("PORT", "8080"))), Handler)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     threading.Thread(target=load, daemon=True).start()
-    if "CRASH_AFTER" in os.environ:
+    if {"CRASH_AFTER", "CRASHES_AT"} & os.environ.keys():
         threading.Thread(target=crash, daemon=True).start()
     server.serve_forever(poll_interval=0.05)
     server.server_close()
