@@ -165,9 +165,10 @@ class ComposeTarget:
 
     def _ended(self, slot: Slot, server: Container | None, past: Past) -> End | None:
         message = ending(server, past, time.time())
-        if message is None or self._doing(slot) == "down":
+        if server is None or message is None or self._doing(slot) == "down":
             return None
-        return End(message=message, lines=self._things.last_lines(self._name("server", slot), _SHOWN))
+        until = server.started if server.status == "running" else None  # the next run's words are no last ones
+        return End(message=message, lines=self._things.last_lines(self._name("server", slot), _SHOWN, until))
 
     def _past(self, server: Container | None) -> Past:
         if server is None or not server.shaky(time.time()):

@@ -109,11 +109,11 @@ class Things:
             if rest:
                 yield rest.decode(errors="replace")
 
-    def last_lines(self, container: str, count: int) -> tuple[str, ...]:
-        """The last lines that a container wrote; none of one that is gone."""
+    def last_lines(self, container: str, count: int, until: float | None = None) -> tuple[str, ...]:
+        """The last lines that a container wrote, before `until` if that is given; none of one that is gone."""
         written = b""
         with translated("reading a log"), _gone_is_fine():
-            written = self._api.logs(container, tail=count)
+            written = self._api.logs(container, tail=count, until=until)
         return tuple(written.decode(errors="replace").splitlines())
 
     def _require_ours(self, kind: str, name: str, labels: Mapping[str, str] | None, slot: str | None) -> None:

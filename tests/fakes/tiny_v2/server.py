@@ -5,7 +5,7 @@ The model is `model.json` in `MODEL_PATH`: `{"weights": [...], "bias": b}`; a pr
 by variables: `LOAD_SECONDS` makes loading slow, `LOADS_UNTIL` as long as that file is not there, `NEVER_READY`
 endless; `SAYS_VERSION` is the version that it claims to be; `ADDS` is added to every prediction; after `CRASH_AFTER`
 seconds, or once the file `CRASHES_AT` is there, which it takes away, it ends with 70; `EATS_MIB` is the memory that it
-wants.
+wants; `SAYS` is what it writes to begin with.
 """
 
 import json
@@ -136,6 +136,8 @@ class Server(ThreadingHTTPServer):
 def main():
     if os.environ.get("MODEL_ID", FOLDER.name) != FOLDER.name:
         sys.exit(f"MODEL_ID is {os.environ['MODEL_ID']}, but {FOLDER} was given")
+    sys.stderr.write(os.environ.get("SAYS", ""))
+    sys.stderr.flush()
     server = Server(("", int(os.environ.get("PORT", "8080"))), Handler)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     threading.Thread(target=load, daemon=True).start()
