@@ -20,13 +20,8 @@ NFS = 0x6969
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
+def quick(monkeypatch, claims_end):
     monkeypatch.setattr(module, "_LOOK", 0.02)
-    made, real = [], Claims._made
-    monkeypatch.setattr(Claims, "_made", lambda self, number: made.append(real(self, number)) or made[-1])
-    yield
-    for claim in made:
-        claim.release()
 
 
 @pytest.fixture

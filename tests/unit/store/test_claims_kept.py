@@ -15,13 +15,8 @@ CONTENT, OTHER = ContentId("a" * 64), ContentId("b" * 64)
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
+def quick(monkeypatch, claims_end):
     monkeypatch.setattr(module, "_LOOK", 0.01)
-    made, real = [], Claims._made
-    monkeypatch.setattr(Claims, "_made", lambda self, number: made.append(real(self, number)) or made[-1])
-    yield
-    for claim in made:
-        claim.release()
 
 
 @pytest.fixture
